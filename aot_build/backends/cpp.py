@@ -1,0 +1,187 @@
+"""C++ for the CPU: each variant a shared library with a C ABI, which outlives torch releases.
+
+Each parameter of a row becomes `-D<NAME>=<value>`; booleans 1 or 0, None leaves it undefined.
+Compilation happens in the action's scratch folder; prefix maps and a fixed date keep the bytes
+the same in every checkout.
+"""
+
+import os
+import re
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from aot_build.backends.depfile import trace_of_depfiles
+from aot_build.core.action import Action
+from aot_build.core.configuration import Configuration
+from aot_build.core.kernel import Variant
+from aot_build.core.roles import Roles
+from aot_build.core.target import Target
+from aot_build.core.work import WorkOrder, WorkReport
+from aot_build.errors import InputError
+
+KEYED_ENV = (
+    "CPATH", "C_INCLUDE_PATH", "CPLUS_INCLUDE_PATH", "OBJC_INCLUDE_PATH", "LIBRARY_PATH",
+    "GCC_EXEC_PREFIX", "COMPILER_PATH", "GCC_COMPARE_DEBUG", "SYSROOT", "MACOSX_DEPLOYMENT_TARGET",
+    "DEVELOPER_DIR", "SDKROOT",
+)  # fmt: skip
+"""What gcc and clang obey; nothing else of the environment reaches them but the names below."""
+PASSED_ENV = ("PATH", "HOME", "LD_LIBRARY_PATH", "SYSTEMROOT")
+"""Where programs and their libraries are found: the toolchain digest holds their content."""
+FIXED_ENV = {"LC_ALL": "C.UTF-8", "SOURCE_DATE_EPOCH": "315532800"}
+"""`__DATE__` is the same in every build (1 January 1980)."""
+
+
+class Options(
+    msgspec.Struct, frozen=True, kw_only=True, rename="kebab", forbid_unknown_fields=True
+):
+    """Keys of a `cpp` kernel besides the common ones."""
+
+    standard: str = "c++17"
+    """Language standard, passed as `-std=`."""
+    openmp: bool = False
+    """Compile with OpenMP where the compiler has it; without it the source must still be right."""
+
+
+class Cpp:
+    """g++ and clang++."""
+
+    name = "cpp"
+    options = Options
+    toolchain = "cxx"
+    python_source = False
+    requires: tuple[str, ...] = ()
+    native = True
+
+    def serves(self, target: Target) -> bool:
+        return target.kind == "cpu"
+
+    def check(self, variant: Variant) -> None:
+        for name, value in variant.row:
+            if not re.fullmatch(r"[A-Za-z_]\w*", name):
+                raise InputError(
+                    f"column {name!r} cannot be a C++ macro",
+                    {"kernel": variant.kernel.name, "where": variant.where},
+                    "use letters, digits and underscores",
+                )
+            if isinstance(value, tuple) or "\n" in str(value):
+                raise InputError(
+                    f"a value of column {name!r} cannot be a C++ macro",
+                    {"kernel": variant.kernel.name, "where": variant.where, "value": repr(value)},
+                    "use one number, string or boolean a row, on one line",
+                )
+
+    def action(self, variant: Variant, configuration: Configuration) -> Action:
+        spec, roles = variant.kernel, configuration.roles
+        options = dict(spec.options)
+        openmp = bool(options.get("openmp")) and "openmp" in configuration.toolchain.features
+        encode = roles.encode_text
+        return Action(
+            backend=self.name,
+            stage="library",
+            target=str(variant.target),
+            mode=configuration.mode,
+            params=(
+                ("name", spec.name),
+                ("row", variant.row),
+                ("standard", options.get("standard", "c++17")),
+                ("flags", (*configuration.flags, *map(encode, variant.flags))),
+                ("include-dirs", tuple(map(encode, variant.include_dirs))),
+                ("link-flags", tuple(map(encode, variant.link_flags))),
+                ("openmp", openmp),
+            ),
+            inputs=tuple((path, "") for path in variant.source),
+            toolchain=configuration.toolchain.digest,
+            env=_keyed_env(spec.env, configuration.env, roles),
+            salt=configuration.salt,
+            kernel=spec.name,
+            label=variant.label,
+            command=configuration.toolchain.command,
+            timeout=spec.timeout,
+            retries=spec.retries,
+            memory=spec.memory,
+        )
+
+    def perform(self, order: WorkOrder) -> WorkReport:
+        action, roles = order.action, Roles(order.roots)
+        params = dict(action.params)
+        env = _command_env(action, roles, order)
+        scratch = Path(order.scratch)
+        objects, depfiles = [], []
+        for number, (source, _) in enumerate(action.inputs):
+            built, depfile = scratch / f"{number}.o", scratch / f"{number}.d"
+            command = [
+                *_compile_words(action, params, roles, order), roles.decode(source),
+                "-c", "-o", built.name, "-MD", "-MF", depfile.name,
+            ]  # fmt: skip
+            if error := _run(command, env, scratch):
+                return WorkReport(error=error)
+            objects.append(built.name)
+            depfiles.append(depfile)
+        library = Path(order.out_dir) / f"{params['name']}.so"
+        link = [*action.command, *_shared_flags(params), *objects, "-o", str(library)]
+        link += [roles.expand(flag) for flag in params["link-flags"]]
+        if error := _run(link, env, scratch):
+            return WorkReport(error=error)
+        searched = [roles.decode(d) for d in params["include-dirs"]]
+        return WorkReport(trace=trace_of_depfiles(depfiles, searched, roles, scratch))
+
+
+def _keyed_env(
+    declared: tuple[tuple[str, str], ...], env: Mapping[str, str], roles: Roles
+) -> tuple[tuple[str, str], ...]:
+    obeyed = {name: roles.encode_text(env[name]) for name in KEYED_ENV if env.get(name)}
+    return tuple(sorted((obeyed | dict(declared)).items()))
+
+
+def _command_env(action: Action, roles: Roles, order: WorkOrder) -> dict[str, str]:
+    passed = {name: os.environ[name] for name in PASSED_ENV if name in os.environ}
+    keyed = {name: roles.expand(value) for name, value in action.env}
+    return passed | FIXED_ENV | {"TMPDIR": order.scratch} | keyed
+
+
+def _compile_words(
+    action: Action, params: Mapping[str, Any], roles: Roles, order: WorkOrder
+) -> list[str]:
+    macros = []
+    for name, value in params["row"]:
+        if value is not None:
+            macros.append(f"-D{name}={int(value) if isinstance(value, bool) else value}")
+    project = roles.decode("{project}")
+    return [
+        *action.command,
+        f"-std={params['standard']}",
+        "-fPIC",
+        f"-ffile-prefix-map={order.scratch}=.",
+        f"-ffile-prefix-map={project}=.",
+        "-frandom-seed=aot",
+        *(["-fopenmp"] if params["openmp"] else []),
+        *(f"-I{roles.decode(d)}" for d in params["include-dirs"]),
+        *macros,
+        *(roles.expand(flag) for flag in params["flags"]),
+    ]
+
+
+def _shared_flags(params: Mapping[str, Any]) -> list[str]:
+    return ["-shared", *(["-fopenmp"] if params["openmp"] else [])]
+
+
+def _run(command: list[str], env: dict[str, str], cwd: Path) -> str | None:
+    """Run a command, its output into this worker's log; the first lines of it on failure."""
+    print("+", *command, flush=True)
+    ended = subprocess.run(
+        command, env=env, cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, text=True, errors="replace",
+    )  # fmt: skip
+    print(ended.stdout, end="", flush=True)
+    if ended.returncode == 0:
+        return None
+    if ended.returncode < 0:
+        return f"{command[0]} was killed by signal {-ended.returncode}\n{ended.stdout}"
+    return ended.stdout.strip() or f"{command[0]} exited with status {ended.returncode}"
+
+
+BACKEND = Cpp()

@@ -1,0 +1,195 @@
+"""See what Python code reads while it runs: opens, imports, listings, environment.
+
+An audit hook (PEP 578) cannot be taken off again: this is for worker processes, which run one
+action and end.
+"""
+
+import builtins
+import importlib
+import os
+import sys
+import sysconfig
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, MutableMapping
+from typing import Any
+
+from aot_build.core.roles import Roles
+from aot_build.core.trace import Trace
+
+OWN_PACKAGE = "aot_build"
+UNRECORDED = frozenset(
+    {"PATH", "PYTHONPATH", "HOME", "USER", "LOGNAME", "HOSTNAME", "TMPDIR", "TEMP", "TMP", "PWD",
+     "OLDPWD", "COLUMNS", "LINES", "TERM", "PYTHONHASHSEED", "NO_COLOR", "MAX_JOBS", "MAKEFLAGS"}
+)  # fmt: skip
+"""They differ between users, machines and isolated builds without changing what is built."""
+_WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+
+
+class Recording:
+    """Start it before the code under watch is imported; ask for the trace when it is done."""
+
+    def __init__(self, roles: Roles, ignore: tuple[str, ...]) -> None:
+        """`ignore` are folders whose files are nobody's input: outputs and scratch."""
+        self._roles = roles
+        own = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+        nobodys = (*ignore, *_python_folders(), own, "/proc", "/sys", "/dev")
+        self._ignore = tuple(path.rstrip(os.sep) + os.sep for path in nobodys)
+        self._opened: Counter[str] = Counter()
+        self._written: set[str] = set()
+        self._listed: set[str] = set()
+        self._variables: set[str] = set()
+        self._packages: set[str] = set()
+        self._before = set(sys.modules)
+
+    def start(self) -> None:
+        """Watch from here on."""
+        sys.addaudithook(self._audit)
+        original = builtins.__import__
+        builtins.__import__ = self._watched_import(original)
+        importlib.import_module = self._watched_import_module(importlib.import_module)
+        recorded = RecordingEnviron(os.environ, self._variables)
+        os.environ = recorded  # type: ignore[assignment]  # noqa: B003 (it wraps the old one)
+
+    def _audit(self, event: str, args: tuple[Any, ...]) -> None:
+        if event == "open":
+            path, _, flags = args
+            if isinstance(path, (str, bytes)):
+                if isinstance(flags, int) and flags & _WRITES:
+                    self._written.add(_absolute(path))
+                else:
+                    self._opened[_absolute(path)] += 1
+        elif event in ("os.listdir", "os.scandir"):
+            path = args[0] if args else "."
+            if isinstance(path, (str, bytes)):
+                self._listed.add(_absolute(path))
+
+    def _watched_import(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def watched(name: str, *args: Any, **kwargs: Any) -> Any:
+            level = args[3] if len(args) > 3 else kwargs.get("level", 0)
+            if not level:
+                self._packages.add(name.partition(".")[0])
+            return original(name, *args, **kwargs)
+
+        return watched
+
+    def _watched_import_module(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def watched(name: str, package: str | None = None) -> Any:
+            if not name.startswith("."):
+                self._packages.add(name.partition(".")[0])
+            return original(name, package)
+
+        return watched
+
+    def trace(self) -> Trace:
+        """What was read so far. Third-party packages stand under their import names."""
+        opened = dict(self._opened)
+        sources, packages = self._imports()
+        packages |= {_package_of(p) for p in opened if _in_site_packages(p)} - {""}
+        read = {p for p in opened if self._counts(p)} - self._written
+        # The import itself opens a source once; whoever opens it again wants its text.
+        modules = {p for p in sources if opened.get(p, 0) <= 1}
+        files = (read | sources) - modules
+        listed = {p for p in self._listed if self._counts(p) and os.path.isdir(p)}
+        return Trace(
+            files=self._encode(p for p in files if os.path.isfile(p)),
+            modules=self._encode(modules),
+            absent=self._encode(p for p in files if not os.path.lexists(p)),
+            listings=self._encode(listed),
+            distributions=tuple(sorted(packages)),
+            env=tuple(sorted(self._variables - UNRECORDED)),
+        )
+
+    def _encode(self, paths: Iterable[str]) -> tuple[str, ...]:
+        return tuple(sorted(map(self._roles.encode, paths)))
+
+    def _imports(self) -> tuple[set[str], set[str]]:
+        """Sources of modules that are nobody's distribution, and names of third-party packages."""
+        sources, packages = set(), set()
+        for name, module in list(sys.modules.items()):
+            top = name.partition(".")[0]
+            path = getattr(module, "__file__", None)
+            if not isinstance(path, str) or top == OWN_PACKAGE:
+                continue
+            if name in self._before and top not in self._packages:
+                continue
+            path = _absolute(path)
+            if _in_site_packages(path):
+                packages.add(top)
+            elif self._counts(path):
+                sources.add(path)
+        return sources, packages
+
+    def _counts(self, path: str) -> bool:
+        """Whether a file may be somebody's input: not ours, not Python's own, not a device."""
+        return not path.startswith(self._ignore) and not _in_site_packages(path)
+
+
+class RecordingEnviron(MutableMapping[str, str]):
+    """`os.environ`, and a note of each name that is looked up, set or not."""
+
+    def __init__(self, environ: MutableMapping[str, str], looked_up: set[str]) -> None:
+        self._environ = environ
+        self._looked_up = looked_up
+        self._set: set[str] = set()
+
+    def __getitem__(self, name: str) -> str:
+        if name not in self._set:
+            self._looked_up.add(name)
+        return self._environ[name]
+
+    def __setitem__(self, name: str, value: str) -> None:
+        self._set.add(name)
+        self._environ[name] = value
+
+    def __delitem__(self, name: str) -> None:
+        self._set.add(name)
+        del self._environ[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._environ)
+
+    def __len__(self) -> int:
+        return len(self._environ)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._environ, name)
+
+    def __or__(self, other: Any) -> dict[str, str]:
+        return dict(self._environ) | dict(other)
+
+    def __ror__(self, other: Any) -> dict[str, str]:
+        return dict(other) | dict(self._environ)
+
+    def __ior__(self, other: Any) -> "RecordingEnviron":
+        self.update(other)
+        return self
+
+    def copy(self) -> dict[str, str]:
+        """As `os.environ.copy()`: a plain dict."""
+        return dict(self._environ)
+
+
+def _absolute(path: str | bytes) -> str:
+    return os.path.abspath(os.fsdecode(path))
+
+
+def _python_folders() -> set[str]:
+    paths = sysconfig.get_paths()
+    return {os.path.realpath(paths[n]) for n in ("stdlib", "platstdlib")} | {
+        paths[n] for n in ("stdlib", "platstdlib")
+    }
+
+
+def _in_site_packages(path: str) -> bool:
+    return "/site-packages/" in path or "/dist-packages/" in path
+
+
+def _package_of(path: str) -> str:
+    """The import name behind a file in site-packages; empty for metadata."""
+    for folder in ("/site-packages/", "/dist-packages/"):
+        if folder in path:
+            top = path.rpartition(folder)[2].partition("/")[0]
+            return (
+                "" if top.endswith((".dist-info", ".egg-info", ".pth")) else top.partition(".")[0]
+            )
+    return ""

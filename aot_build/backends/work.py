@@ -1,0 +1,64 @@
+"""The worker's way in: bytes of a WorkOrder to bytes of a WorkReport."""
+
+import dataclasses
+import inspect
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from aot_build.backends.python import call_recorded
+from aot_build.backends.registry import Registry
+from aot_build.core.work import WorkOrder, WorkReport
+from aot_build.errors import AotBuildError
+
+ENTRY = "aot_build.backends.work:perform"
+ROWS_STAGE = "rows"
+"""Stage of the action that lists the rows of `configs = ["module:function"]`."""
+ROWS_FILE = "rows.json"
+
+_orders = msgspec.msgpack.Decoder(WorkOrder)
+
+
+def perform(payload: bytes) -> bytes:
+    """Perform one order. Errors that carry a message for the user come back as such."""
+    order = _orders.decode(payload)
+    params = tuple((name, _frozen(value)) for name, value in order.action.params)
+    order = dataclasses.replace(order, action=dataclasses.replace(order.action, params=params))
+    try:
+        if order.action.stage == ROWS_STAGE:
+            report = _list_rows(order)
+        else:
+            report = Registry().get(order.action.backend).perform(order)
+    except AotBuildError as error:
+        report = WorkReport(error=str(error))
+    return msgspec.msgpack.encode(report)
+
+
+def _frozen(value: Any) -> Any:
+    """Values as rows hold them: what crossed the wire as a list was a tuple."""
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value
+
+
+def _list_rows(order: WorkOrder) -> WorkReport:
+    """Call `function(targets)`, or `function(targets, out_dir)` where it takes that."""
+    params = dict(order.action.params)
+    targets = list(params["targets"])
+    generated = Path(order.out_dir) / "generated"
+
+    def call(function: Callable[..., Any]) -> list[Any]:
+        if "out_dir" not in inspect.signature(function).parameters:
+            return list(function(targets))
+        generated.mkdir()
+        return list(function(targets, out_dir=str(generated)))
+
+    trace, rows = call_recorded(str(params["source"]), order, call)
+    try:
+        text = msgspec.json.encode(rows, order="sorted").decode()
+    except TypeError as error:
+        return WorkReport(trace=trace, error=f"{params['source']}: {error}")
+    text = text.replace(os.fspath(generated), "{generated}")
+    Path(order.out_dir, ROWS_FILE).write_text(text)
+    return WorkReport(trace=trace)

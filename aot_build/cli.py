@@ -1,0 +1,238 @@
+"""The command line: `aot-build`, or `python -m aot_build`. Thin: it asks, waits and prints.
+
+Exit status: 0 done; 1 a kernel failed; 2 wrong usage or configuration; 130 interrupted.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from types import FrameType
+
+from aot_build._version import VERSION
+from aot_build.errors import AotBuildError, InputError, KernelsFailed, did_you_mean
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command. Returns the exit status."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    from aot_build.fastpath import nothing_to_do
+
+    if nothing_to_do(arguments):
+        return 0
+    chosen = _parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        run: Callable[[argparse.Namespace], int] = chosen.run
+        return run(chosen)
+    except AotBuildError as error:
+        print(error.message if isinstance(error, KernelsFailed) else error, file=sys.stderr)
+        return error.exit_status
+    except KeyboardInterrupt:
+        print("interrupted: what had finished is kept", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # Whoever read us has seen enough, as in `aot-build plan | head`.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _build(chosen: argparse.Namespace) -> int:
+    from aot_build.frontend import start
+    from aot_build.report.console import Console
+
+    console = Console(sys.stderr)
+    asked = start(
+        chosen.project,
+        targets=chosen.target,
+        mode=chosen.mode,
+        kernels=chosen.kernel,
+        jobs=chosen.jobs,
+        keep_going=chosen.keep_going,
+        config_settings=_pairs(chosen.config),
+        emit=console.emit,
+    )
+    summary = asked.wait(check=False)
+    if chosen.json:
+        print(summary.to_json())
+    if summary.failed:
+        from aot_build.report.summary import tally
+
+        print(tally(summary), file=sys.stderr)
+        return 1
+    return 0
+
+
+def _pairs(words: list[str] | None) -> dict[str, object]:
+    """`-C key=value`, with or without the prefix that a wheel build needs."""
+    found: dict[str, object] = {}
+    for word in words or ():
+        key, equals, value = word.partition("=")
+        if not equals:
+            raise InputError(f"-C takes key=value, not {word!r}")
+        found[key if key.startswith("aot.") else f"aot.{key}"] = value
+    return found
+
+
+def _plan(chosen: argparse.Namespace) -> int:
+    from aot_build.frontend import plan
+    from aot_build.report.console import Console
+
+    rows = plan(
+        chosen.project,
+        targets=chosen.target,
+        mode=chosen.mode,
+        kernels=chosen.kernel,
+        emit=Console(sys.stderr).emit,
+    )
+    if chosen.json:
+        print(json.dumps([asdict(row) for row in rows]))
+        return 0
+    for row in rows:
+        if not row.hit:
+            print(f"build {row.kernel} [{row.target}] {row.variant}: {row.reason}")
+    hits = sum(row.hit for row in rows)
+    print(f"{len(rows)} variants: {hits} hits, {len(rows) - hits} to build")
+    return 0
+
+
+def _explain(chosen: argparse.Namespace) -> int:
+    from aot_build.explain import explain
+
+    rows = explain(Path(chosen.project), chosen.name)
+    if chosen.json:
+        print(json.dumps([asdict(row) for row in rows]))
+        return 0
+    for row in rows:
+        print(f"{row.kernel} [{row.target}] {row.variant}: {row.decision}")
+    return 0
+
+
+def _passes(chosen: argparse.Namespace) -> int:
+    from aot_build.core.target import parse_target
+    from aot_build.pipelines.modes import MODES, passes
+
+    modes = [chosen.mode] if chosen.mode else list(MODES)
+    target = parse_target((chosen.target or ["cpu"])[0])
+    listed = {mode: [(p.name, p.flags) for p in passes(mode, target)] for mode in modes}
+    if chosen.json:
+        print(json.dumps(listed))
+        return 0
+    for mode, found in listed.items():
+        print(f"{mode} for {target}:")
+        for name, flags in found:
+            print(f"  {name:<20} {' '.join(flags).replace('{arch}', target.arch)}")
+    return 0
+
+
+def _verify(chosen: argparse.Namespace) -> int:
+    from aot_build.frontend import verify
+
+    rows = verify(
+        chosen.project, kernels=chosen.kernel, sample=None if chosen.all else chosen.sample
+    )
+    bad = [row for row in rows if row.verdict in ("different", "failed")]
+    if chosen.json:
+        print(json.dumps([asdict(row) for row in rows]))
+        return 1 if bad else 0
+    for row in rows:
+        if row.verdict != "same":
+            print(f"{row.verdict}: {row.kernel} [{row.target}] {row.variant}: {row.detail}")
+    same = sum(row.verdict == "same" for row in rows)
+    print(f"{same} variants built again without the cache: {len(bad)} differ or fail")
+    return 1 if bad else 0
+
+
+def _stats(chosen: argparse.Namespace) -> int:
+    from aot_build.stats import stats
+
+    found = stats(Path(chosen.project))
+    if chosen.json:
+        print(json.dumps(asdict(found)))
+    else:
+        print("\n".join(found.lines()))
+    return 0
+
+
+def _clean(chosen: argparse.Namespace) -> int:
+    from aot_build import snapshot
+
+    folder = Path(chosen.project, *snapshot.FOLDER)
+    existed = folder.is_dir()
+    shutil.rmtree(folder, ignore_errors=True)
+    print(f"removed {folder}" if existed else f"nothing to remove: {folder}")
+    print("the cache was left alone")
+    return 0
+
+
+def _doctor(chosen: argparse.Namespace) -> int:
+    from aot_build.doctor import examine
+
+    found = examine(os.environ)
+    if chosen.json:
+        print(json.dumps([asdict(each) for each in found]))
+        return 0
+    for each in found:
+        print("\n".join(each.lines()))
+    return 0
+
+
+class _Parser(argparse.ArgumentParser):
+    """Names the nearest command when one is misspelt."""
+
+    def _check_value(self, action: argparse.Action, value: object) -> None:
+        if action.choices is not None and value not in action.choices:
+            hint = did_you_mean(str(value), map(str, action.choices))
+            raise argparse.ArgumentError(action, f"unknown choice {value!r}: {hint}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="aot-build", description="Compile kernels ahead of time, once.")
+    parser.add_argument("--version", action="version", version=f"aot-build {VERSION}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+
+    def command(
+        name: str, run: Callable[[argparse.Namespace], int], text: str
+    ) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=text, description=text)
+        added.add_argument("--project", default=".", metavar="DIR", help="default: this folder")
+        added.add_argument("--json", action="store_true", help="print JSON on standard output")
+        added.set_defaults(run=run)
+        return added
+
+    build = command("build", _build, "compile what is not built yet, into build/aot")
+    build.add_argument("--jobs", "-j", type=int, metavar="N", help="processes at once")
+    build.add_argument("-C", dest="config", action="append", metavar="KEY=VALUE", help="a setting")
+    build.add_argument(
+        "--keep-going",
+        "-k",
+        action=argparse.BooleanOptionalAction,
+        help="build the others after a failure (default); --no-keep-going stops at the first",
+    )
+    plan = command("plan", _plan, "say what a build would compile, and why; compiles nothing")
+    for each in (build, plan):
+        each.add_argument("--target", "-t", action="append", metavar="T", help="repeatable")
+        each.add_argument("--mode", "-m", metavar="M", help="debug, fast, release or tune")
+        each.add_argument("--kernel", action="append", metavar="NAME", help="repeatable")
+    explain = command("explain", _explain, "why variants were built or not, the last time")
+    explain.add_argument("name", nargs="?", metavar="KERNEL", help="default: every kernel")
+    passes = command("passes", _passes, "print the passes of the modes")
+    passes.add_argument("--mode", "-m", metavar="M")
+    passes.add_argument("--target", "-t", action="append", metavar="T")
+    verify = command("verify", _verify, "build a sample again without the cache; compare bytes")
+    verify.add_argument("--all", action="store_true", help="every variant instead of a sample")
+    verify.add_argument("--sample", type=int, default=10, metavar="N", help="default: 10")
+    verify.add_argument("--kernel", action="append", metavar="NAME", help="repeatable")
+    command("stats", _stats, "what the cache and the last build hold")
+    command("clean", _clean, "remove build/aot; the cache is left alone")
+    command("doctor", _doctor, "find compilers; say what a missing one costs")
+    return parser

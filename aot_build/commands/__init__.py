@@ -1,0 +1,1 @@
+"""The plug into setuptools: nothing outside this folder knows that setuptools exists."""

@@ -1,0 +1,96 @@
+"""Copy a result to where it ships from, and leave nothing else there."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from aot_build.errors import InternalError
+from aot_build.files import copy_verified, write_atomic
+
+MANIFEST = "manifest.json"
+RUNTIME = "__init__.py"
+MODE = 0o644
+
+
+def deliver(result: Path, folder: Path) -> None:
+    """Make `folder` a copy of the result: each file verified against the manifest's SHA-256.
+
+    The manifest goes last, so that a copy that was cut short is not taken for a whole one. Files
+    that it does not list are removed: stale ones in build/lib would ship. Raises InternalError
+    where a file is not what the manifest says.
+    """
+    if folder.is_symlink() or folder.is_file():
+        folder.unlink()
+    digests = listed(result)
+    for name, digest in digests.items():
+        _clear_way(folder, name)
+        if not copy_verified(result / name, folder / name, digest, MODE):
+            raise InternalError(
+                "an artifact is not what the manifest says",
+                {"file": result / name, "sha256": digest},
+                "remove the folder build/aot, then build again",
+            )
+    for name in (RUNTIME, MANIFEST):
+        write_atomic(folder / name, (result / name).read_bytes())
+        (folder / name).chmod(MODE)
+    prune(folder, {*digests, RUNTIME, MANIFEST})
+
+
+def listed(result: Path) -> dict[str, str]:
+    """The artifacts that a manifest lists: path relative to it -> SHA-256."""
+    kernels = json.loads((result / MANIFEST).read_bytes())["kernels"]
+    files = (f for k in kernels.values() for v in k["variants"] for f in v["files"].values())
+    return {file["path"]: file["sha256"] for file in files}
+
+
+def names(result: Path) -> list[str]:
+    """Every file of a result, sorted; empty where there is none."""
+    if not (result / MANIFEST).is_file():
+        return []
+    return sorted({*listed(result), RUNTIME, MANIFEST})
+
+
+def prune(folder: Path, keep: set[str]) -> None:
+    """Remove every file below `folder` that `keep` does not name, and folders left empty."""
+    for parent, folders, files in os.walk(folder, topdown=False):
+        for name in files:
+            path = Path(parent, name)
+            if path.relative_to(folder).as_posix() not in keep:
+                path.unlink()
+        for name in folders:
+            path = Path(parent, name)
+            if path.is_symlink():
+                path.unlink()
+            elif not any(path.iterdir()):
+                path.rmdir()
+
+
+def remove(folder: Path) -> None:
+    """Remove a result that is not to ship."""
+    if folder.is_symlink() or folder.is_file():
+        folder.unlink()
+    elif folder.is_dir():
+        shutil.rmtree(folder)
+
+
+def _clear_way(folder: Path, name: str) -> None:
+    """Remove what an earlier layout left in the way: a folder for a file, or a file for a folder.
+
+    A link is removed too, since a copy through it would land elsewhere.
+    """
+    path = folder / name
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    for parent in _parents(folder, name):
+        if parent.is_symlink() or parent.is_file():
+            parent.unlink()
+
+
+def _parents(folder: Path, name: str) -> Iterator[Path]:
+    parts = name.split("/")[:-1]
+    for depth in range(1, len(parts) + 1):
+        yield folder.joinpath(*parts[:depth])

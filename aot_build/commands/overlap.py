@@ -1,0 +1,144 @@
+"""The build that goes on beside the commands of one distribution: start early, join late."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aot_build.commands.asked import config_settings
+from aot_build.commands.complaints import in_words_of_setuptools
+from aot_build.commands.declared import RESULT, Declared
+from aot_build.commands.options import Options, switched_off
+
+if TYPE_CHECKING:
+    from setuptools import Distribution
+
+    from aot_build.events import Event
+    from aot_build.frontend import Build
+
+ATTRIBUTE = "_aot_build_overlap"
+
+
+class Overlap:
+    """At most one build at a time; its result lies in `build/aot/<package>/_aot`."""
+
+    def __init__(self, dist: Distribution, declared: Declared) -> None:
+        self._dist = dist
+        self._build: Build | None = None
+        self._result: Path | None = None
+        self._joined = False
+        self.declared = declared
+        self.extensions: Callable[[], bool] = dist.has_ext_modules
+        """Whether there are extension modules: what the project's own distribution class says."""
+
+    @staticmethod
+    def of(dist: Distribution) -> Overlap:
+        """The one that was plugged into the distribution; OptionError where none was."""
+        found = getattr(dist, ATTRIBUTE, None)
+        if not isinstance(found, Overlap):
+            from setuptools import errors
+
+            raise errors.OptionError("no [tool.aot-build] table in pyproject.toml")
+        return found
+
+    @property
+    def package(self) -> str:
+        """The import package that carries the artifacts, dotted."""
+        return self.declared.package(self._dist.get_name())
+
+    def wanted(self) -> bool:
+        """Whether this run builds kernels at all: neither switched off nor `targets = none`."""
+        options = self._options()
+        return options.on and not switched_off(
+            self.declared.table, os.environ, config_settings(), options
+        )
+
+    def binary(self) -> bool:
+        """Whether the distribution carries artifacts, and so belongs to a platform.
+
+        Asked before, during and after a build, so it rests on what is declared alone.
+        """
+        return bool(self.declared.kernels()) and self.wanted()
+
+    def start(self) -> None:
+        """Start the build where one is wanted. Idempotent until `stop`."""
+        if self._build is not None or self._joined or not self.wanted():
+            return
+        from aot_build import frontend
+
+        options = self._options()
+        with in_words_of_setuptools():
+            self._build = frontend.start(
+                self.declared.project,
+                targets=options.targets,
+                mode=options.mode,
+                jobs=options.jobs,
+                keep_going=options.keep_going,
+                config_settings=config_settings(),
+                package_dir=self._told_package_dir(),
+                emit=_console(self._dist),
+                watch_parent=_is_hook_process(),
+            )
+
+    def join(self) -> Path | None:
+        """Wait for the build; the folder of its result, None where nothing was to be built."""
+        self.start()
+        if self._build is not None and not self._joined:
+            with in_words_of_setuptools():
+                self._build.wait()
+            self._joined = True
+            package = self._build.package
+            if package:
+                self._result = self.result_folder(package)
+        return self._result
+
+    def stop(self) -> None:
+        """End what still runs, and forget it. Idempotent."""
+        build, self._build = self._build, None
+        self._joined, self._result = False, None
+        if build is not None:
+            build.stop()
+
+    def result_folder(self, package: str | None = None) -> Path:
+        """Where the engine leaves the result of a package."""
+        parts = (package or self.package).split(".")
+        return Path(self.declared.project, "build", "aot", *parts, RESULT)
+
+    def folder_below(self, root: str | Path) -> Path:
+        """Where the result belongs in a build folder."""
+        return Path(root, *self.package.split("."), RESULT)
+
+    def source_folder(self) -> Path:
+        """Where the result belongs in the source tree."""
+        return Path(self._package_dir(), RESULT)
+
+    def _package_dir(self) -> str:
+        from setuptools.discovery import find_package_path
+
+        root = self.declared.project
+        return find_package_path(self.package, self._dist.package_dir or {}, root)
+
+    def _told_package_dir(self) -> str | None:
+        """The source folder of the package, where pyproject.toml alone does not tell it."""
+        scripts = (Path(self.declared.project, name) for name in ("setup.py", "setup.cfg"))
+        if not any(script.is_file() for script in scripts):
+            return None
+        folder = self._package_dir()
+        return folder if Path(folder).is_dir() else None
+
+    def _options(self) -> Options:
+        return Options.of(self._dist)
+
+
+def _is_hook_process() -> bool:
+    """Whether a PEP 517 front end started this process: nobody else imports that module."""
+    return "setuptools.build_meta" in sys.modules
+
+
+def _console(dist: Distribution) -> Callable[[Event], Any]:
+    from aot_build.report.console import Console
+
+    return Console(sys.stderr, verbose=getattr(dist, "verbose", 1) > 1).emit

@@ -1,0 +1,88 @@
+"""Wrap the methods of one distribution that decide which commands run, and when they end.
+
+The instance is wrapped and its `cmdclass` left alone: what is assigned there is lost when
+pyproject.toml is read afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from aot_build.commands.arguments import merge_targets
+from aot_build.commands.declared import RESULT, Declared
+from aot_build.commands.overlap import ATTRIBUTE, Overlap
+
+if TYPE_CHECKING:
+    from setuptools import Command, Distribution
+
+
+def plug(dist: Distribution, project: str, table: dict[str, Any]) -> None:
+    """Have `dist` build the kernels that `table` declares along with everything else."""
+    overlap = Overlap(dist, Declared(project, table))
+    setattr(dist, ATTRIBUTE, overlap)
+    if dist.script_args:
+        dist.script_args = merge_targets(dist.script_args)
+    wrapped: dict[str, Callable[..., Any]] = {
+        "get_command_class": _looking_up(dist),
+        "has_ext_modules": _is_binary(overlap),
+        "run_commands": _ending(dist, overlap),
+    }
+    for name, replacement in wrapped.items():
+        setattr(dist, name, replacement)
+
+
+def _looking_up(dist: Distribution) -> Callable[[str], type[Command]]:
+    original = dist.get_command_class
+    made: dict[tuple[str, type], type[Command]] = {}
+
+    def get_command_class(command: str) -> type[Command]:
+        # Imported at the first look-up: most projects' `--version` needs none of it.
+        from aot_build.commands.build_aot import build_aot
+        from aot_build.commands.build_aot_start import build_aot_start
+        from aot_build.commands.over import over
+
+        own: dict[str, type[Command]] = {
+            "build_aot": build_aot,
+            "build_aot_start": build_aot_start,
+        }
+        base = own.get(command) or original(command)
+        return made.setdefault((command, base), over(command, base))
+
+    return get_command_class
+
+
+def _is_binary(overlap: Overlap) -> Callable[[], bool]:
+    def has_ext_modules() -> bool:
+        # distutils asks this to tell where files go: artifacts belong into the platform folders,
+        # and without it they would land in `.data/purelib`.
+        return bool(overlap.extensions()) or overlap.binary()
+
+    return has_ext_modules
+
+
+def _ending(dist: Distribution, overlap: Overlap) -> Callable[[], None]:
+    original = dist.run_commands
+
+    def run_commands() -> None:
+        dist.set_defaults()
+        _forget_result_packages(dist)
+        try:
+            original()
+        finally:
+            overlap.stop()
+
+    return run_commands
+
+
+def _forget_result_packages(dist: Distribution) -> None:
+    """Take earlier results out of the packages that discovery found in the source tree.
+
+    In place, since commands may hold the list already.
+    """
+    packages = dist.packages
+    kept = [name for name in packages or () if RESULT not in name.split(".")]
+    if isinstance(packages, list):
+        packages[:] = kept
+    elif packages:
+        dist.packages = kept

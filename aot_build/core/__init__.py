@@ -1,0 +1,1 @@
+"""The nouns that the rooms exchange: frozen dataclasses, no I/O."""

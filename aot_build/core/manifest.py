@@ -1,0 +1,94 @@
+"""What ships: kernel + variant + target -> artifact.
+
+`manifest.json`, version 1, is read by the runtime module, which imports nothing of this package:
+
+    {"version": 1, "package": "demo", "mode": "release", "producer": "aot-build 0.1.0",
+     "toolchains": {"<digest>": {"name": "g++", "version": "12.2.0"}},
+     "kernels": {"scale": {"backend": "cpp", "variants": [
+       {"target": "cpu", "row": {"BLOCK": 128, "T": "float"}, "metadata": {},
+        "toolchain": "<digest>",
+        "files": {"scale.so": {"path": "scale/cpu/<id>-scale.so", "sha256": "...", "size": 15}}}]}}}
+
+`path` is relative to the manifest. A variant of one file lies at `<kernel>/<target>/<id>-<name>`,
+one of several in the folder `<kernel>/<target>/<id>/`. Kernels are sorted by name, variants by
+target and canonical row, so that equal builds write equal bytes.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from aot_build.core.artifact import Artifact
+from aot_build.core.kernel import Value, Variant
+from aot_build.core.toolchain import Toolchain
+from aot_build.digest import bytes_digest, canonical
+
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One variant with what was built for it."""
+
+    variant: Variant
+    toolchain: Toolchain
+    artifacts: tuple[Artifact, ...]
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+def variant_id(variant: Variant) -> str:
+    """16 hexadecimal digits that name a variant within its kernel and target."""
+    return bytes_digest(canonical(variant.row))[:16]
+
+
+def place(variant: Variant, artifacts: tuple[Artifact, ...]) -> dict[str, str]:
+    """Where each artifact of a variant lies: its name -> path relative to the manifest."""
+    folder = f"{variant.kernel.name}/{variant.target.folder}"
+    name = variant_id(variant)
+    if len(artifacts) == 1:
+        only = artifacts[0].name
+        return {only: f"{folder}/{name}-{only.rpartition('/')[2]}"}
+    return {artifact.name: f"{folder}/{name}/{artifact.name}" for artifact in artifacts}
+
+
+def manifest(package: str, mode: str, producer: str, entries: list[Entry]) -> dict[str, Any]:
+    """The manifest of a package, as JSON values."""
+    kernels: dict[str, Any] = {}
+    for entry in sorted(entries, key=_order):
+        spec = entry.variant.kernel
+        kernel = kernels.setdefault(spec.name, {"backend": spec.backend, "variants": []})
+        kernel["variants"].append(_variant(entry))
+    toolchains = {e.toolchain.digest: e.toolchain for e in entries}
+    return {
+        "version": VERSION,
+        "package": package,
+        "mode": mode,
+        "producer": producer,
+        "toolchains": {
+            digest: {"name": t.name, "version": t.version}
+            for digest, t in sorted(toolchains.items())
+        },
+        "kernels": kernels,
+    }
+
+
+def _order(entry: Entry) -> tuple[str, str, bytes]:
+    variant = entry.variant
+    return variant.kernel.name, str(variant.target), canonical(variant.row)
+
+
+def _variant(entry: Entry) -> dict[str, Any]:
+    paths = place(entry.variant, entry.artifacts)
+    return {
+        "target": str(entry.variant.target),
+        "row": {name: _json(value) for name, value in entry.variant.row},
+        "metadata": entry.metadata,
+        "toolchain": entry.toolchain.digest,
+        "files": {
+            a.name: {"path": paths[a.name], "sha256": a.digest, "size": a.size}
+            for a in sorted(entry.artifacts)
+        },
+    }
+
+
+def _json(value: Value) -> Any:
+    return [_json(v) for v in value] if isinstance(value, tuple) else value

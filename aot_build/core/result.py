@@ -1,0 +1,50 @@
+"""What came of an action."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from aot_build.core.artifact import Artifact
+
+
+@dataclass(frozen=True, slots=True)
+class ActionResult:
+    """The entry of the action cache: enough to ship an artifact without running anything."""
+
+    artifacts: tuple[Artifact, ...]
+    metadata: dict[str, Any] = field(default_factory=dict)
+    """Launch metadata for the manifest: JSON values."""
+    seconds: float = 0.0
+    """Wall time of the action, for ordering later builds."""
+    peak_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why an action has no result; `outcome` is the family of the end.
+
+    One of: error, crashed, timeout, memory, nothing, lost, skipped.
+    """
+
+    outcome: str
+    reason: str
+    log: str = ""
+    """Path of the log file, empty where none was written."""
+
+    @property
+    def abnormal(self) -> bool:
+        """Whether a fresh process might fare better: a clean error is never retried."""
+        return self.outcome in {"crashed", "memory", "timeout", "lost"}
+
+
+@dataclass(frozen=True, slots=True)
+class Miss:
+    """Why a variant has to be built: which component changed, from what to what."""
+
+    changed: str
+    was: str = ""
+    now: str = ""
+
+    def __str__(self) -> str:
+        if not self.was and not self.now:
+            return self.changed
+        return f"{self.changed}: {self.was or '-'} -> {self.now or '-'}"

@@ -1,0 +1,31 @@
+"""What a worker is handed, and what it hands back."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from aot_build.core.action import Action
+from aot_build.core.trace import Trace
+
+
+@dataclass(frozen=True, slots=True)
+class WorkOrder:
+    """One action with the places where it happens: all paths are absolute."""
+
+    action: Action
+    roots: dict[str, str]
+    """Role -> directory, for decoding the action's paths and encoding the trace."""
+    out_dir: str
+    """Empty and existing; every file left here is an output."""
+    scratch: str
+    """Empty and existing; deleted afterwards. TMPDIR points here."""
+    import_roots: tuple[str, ...] = ()
+    """Put first on `sys.path` of Python actions."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkReport:
+    """`error` is None where the action did its work; else the text that the user reads first."""
+
+    trace: Trace = field(default_factory=Trace)
+    metadata: dict[str, Any] = field(default_factory=dict)
+    error: str | None = None

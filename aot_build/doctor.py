@@ -1,0 +1,91 @@
+"""Find the tools that kernels are compiled with; say what each missing one costs, and the cure."""
+
+import importlib.metadata
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from aot_build.errors import EnvironmentProblem
+from aot_build.files import StatIndex
+from aot_build.toolchains.cxx import find_cxx
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One tool. `where` is empty where it is missing."""
+
+    tool: str
+    where: str
+    version: str = ""
+    costs: str = ""
+    """What cannot be done without it."""
+    install: str = ""
+
+    def lines(self) -> list[str]:
+        """For people."""
+        if self.where:
+            return [f"ok       {self.tool} {self.version} ({self.where})"]
+        return [f"missing  {self.tool}: {self.costs}", f"         install: {self.install}"]
+
+
+PROGRAMS = {
+    "nvcc": ("no `cuda` kernels", "the CUDA toolkit, or: pip install nvidia-cuda-nvcc"),
+    "ninja": ("C++ extensions of torch compile one file at a time", "pip install ninja"),
+    "ld.lld": ("no `flydsl` kernels: LLVM 19 or newer links them", "apt-get install lld-19"),
+}
+PACKAGES = {
+    "torch": ("no `export` kernels, no tensors for our own kernels", "pip install torch"),
+    "triton": ("no `triton` kernels", "pip install triton"),
+    "flydsl": ("no `flydsl` kernels", "pip install 'flydsl>=0.3.1,<0.5'"),
+}
+VERSIONED = ("ld.lld-21", "ld.lld-20", "ld.lld-19")
+
+
+def examine(env: Mapping[str, str]) -> list[Finding]:
+    """Every tool, found or not, in the order in which builds need them."""
+    programs = [_program(name, env, *told) for name, told in PROGRAMS.items()]
+    packages = [_package(name, *told) for name, told in PACKAGES.items()]
+    return [_cxx(env), *programs, *packages]
+
+
+def _cxx(env: Mapping[str, str]) -> Finding:
+    try:
+        found = find_cxx(env, StatIndex().digest)
+    except EnvironmentProblem:
+        return Finding("g++", "", "", "no `cpp` kernels", "apt-get install g++ (or set CXX)")
+    openmp = (
+        "with OpenMP" if "openmp" in found.features else "without OpenMP: kernels run threadless"
+    )
+    return Finding(found.name, found.command[0], f"{found.version} {openmp}")
+
+
+def _program(name: str, env: Mapping[str, str], costs: str, install: str) -> Finding:
+    names = VERSIONED if name == "ld.lld" else (name,)
+    places = [shutil.which(each, path=env.get("PATH")) for each in names]
+    if name == "nvcc" and (home := env.get("CUDA_HOME")):
+        places.insert(0, shutil.which(os.path.join(home, "bin", "nvcc")))
+    if name == "ld.lld" and (home := env.get("ROCM_PATH")):
+        places.insert(0, shutil.which(os.path.join(home, "llvm", "bin", "ld.lld")))
+    where = next((place for place in places if place), "")
+    return Finding(name, where, _version(where) if where else "", costs, install)
+
+
+def _version(program: str) -> str:
+    try:
+        told = subprocess.run(
+            [program, "--version"], capture_output=True, text=True, timeout=30, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"does not run: {error}"
+    lines = [line.strip() for line in told.stdout.splitlines() if any(map(str.isdigit, line))]
+    return lines[-1] if lines else ""
+
+
+def _package(name: str, costs: str, install: str) -> Finding:
+    try:
+        found = importlib.metadata.distribution(name)
+    except importlib.metadata.PackageNotFoundError:
+        return Finding(name, "", "", costs, install)
+    return Finding(name, str(found.locate_file("")), found.version, costs, install)

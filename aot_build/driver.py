@@ -1,0 +1,110 @@
+"""The guarded process that owns the pool: `python -m aot_build.driver <pipe>`.
+
+It reads one request on standard input and writes events to the pipe, one JSON line each; the last
+one is BuildFinished or BuildError. It lives in a session of its own, so that a Ctrl-C reaches it
+only through whoever asked for the build, and it ends when they do.
+"""
+
+import os
+import signal
+import sys
+import traceback
+from pathlib import Path
+from types import FrameType
+
+from aot_build import snapshot
+from aot_build.errors import (
+    AotBuildError,
+    EnvironmentProblem,
+    InputError,
+    InternalError,
+    Interrupted,
+)
+from aot_build.events import (
+    BuildError,
+    BuildFinished,
+    Emit,
+    Event,
+    PlanListed,
+    VerifyListed,
+    encode,
+)
+from aot_build.process import become_subreaper, watch_processes
+from aot_build.request import Request, decode_request
+
+
+def main(arguments: list[str]) -> int:
+    """Serve one request. Returns the exit status."""
+    request = decode_request(sys.stdin.buffer.readline())
+    sys.stdin.close()
+    become_subreaper()
+    watch_processes(request.watched)
+    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    emit = _emitter(int(arguments[0]))
+    try:
+        emit(_serve(request, emit))
+    except AotBuildError as error:
+        emit(BuildError.of(error))
+    except Exception as error:
+        traceback.print_exc()
+        emit(BuildError.of(_unexpected(request, error)))
+    return 0
+
+
+def _serve(request: Request, emit: Emit) -> Event:
+    # Imported late, so that a front end that goes away at once is noticed at once.
+    from aot_build.build import build
+    from aot_build.opening import load_settings, open_workspace
+    from aot_build.plan import list_plan, make_plan
+    from aot_build.verify import verify
+
+    settings, registry = load_settings(request)
+    if settings is None:
+        raise InputError(
+            "nothing is declared",
+            {"file": Path(request.project) / "pyproject.toml"},
+            "add a table [tool.aot-build] with kernels",
+        )
+    workspace = open_workspace(settings, registry, emit)
+    try:
+        if request.task == "verify":
+            return VerifyListed(verify(workspace, request.kernels, request.sample))
+        if request.task == "plan":
+            return PlanListed(list_plan(make_plan(workspace, request.kernels), workspace))
+        summary = build(workspace, request)
+    finally:
+        workspace.close()
+    return BuildFinished(summary, settings.package if settings.kernels else "")
+
+
+def _emitter(descriptor: int) -> Emit:
+    # It lives as long as the process.
+    stream = os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape", buffering=1)
+
+    def emit(event: Event) -> None:
+        try:
+            stream.write(encode(event) + "\n")
+        except BrokenPipeError:
+            raise Interrupted("whoever asked for this build is gone") from None
+
+    return emit
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise Interrupted("the build was stopped")
+
+
+def _unexpected(request: Request, error: Exception) -> AotBuildError:
+    log = Path(request.project, *snapshot.FOLDER, "driver.log")
+    if isinstance(error, OSError):
+        return EnvironmentProblem("the build cannot go on", {"error": error, "log": log})
+    problem = f"{type(error).__name__}: {error}"
+    return InternalError("the build broke", {"error": problem, "log": log}, "please report this")
+
+
+if __name__ == "__main__":
+    status = main(sys.argv[1:])
+    sys.stdout.flush()
+    os._exit(status)

@@ -1,0 +1,269 @@
+"""What the rooms tell: console, trace, summary and exit status all derive from these.
+
+On the wire an event is one line of JSON with its class name under `event`:
+
+    {"event": "ActionStarted", "kernel": "scale", "variant": "T=float", "target": "cpu"}
+
+The standard library alone reads and writes it, so that a front end which only shows progress
+imports nothing else.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, TypeVar
+
+from aot_build.errors import AotBuildError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class FailureRow:
+    """One variant that has no artifact. `outcome` is that of `core.result.Failure`."""
+
+    kernel: str
+    variant: str
+    target: str
+    reason: str
+    log: str = ""
+    outcome: str = "error"
+    """For the tally. The published summary leaves it out: its keys are a contract."""
+
+
+@dataclass(frozen=True, slots=True)
+class MissRow:
+    """One variant that had to be built, and what changed."""
+
+    kernel: str
+    variant: str
+    target: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """The outcome of a build. `actions`, `hits`, `executed` and `failed` count each variant x
+    target once; what serves them counts in `helpers`. Times are in seconds."""
+
+    actions: int = 0
+    hits: int = 0
+    executed: int = 0
+    failed: int = 0
+    retried: int = 0
+    wall_s: float = 0.0
+    cpu_s: float = 0.0
+    critical_path_s: float = 0.0
+    workers: int = 0
+    helpers: int = 0
+    cache_dir: str = ""
+    failures: tuple[FailureRow, ...] = ()
+    misses: tuple[MissRow, ...] = ()
+
+    def to_json(self) -> str:
+        """One line: the object that `build --json` prints and `AOT_BUILD_SUMMARY` receives."""
+        values = asdict(self)
+        for row in values["failures"]:
+            del row["outcome"]
+        return json.dumps(values)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Summary":
+        """Read what `to_json` wrote. Raises ValueError."""
+        return _summary(json.loads(text))
+
+
+@dataclass(frozen=True, slots=True)
+class PlanReady:
+    """The graph is keyed and probed: `actions` = `hits` + `to_run`."""
+
+    actions: int
+    hits: int
+    to_run: int
+
+
+@dataclass(frozen=True, slots=True)
+class ActionStarted:
+    """A worker took a variant; emitted again for each attempt."""
+
+    kernel: str
+    variant: str
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class ActionFinished:
+    """A variant is published. `done` of the `total` variants to run have ended, this included."""
+
+    kernel: str
+    variant: str
+    target: str
+    seconds: float
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class ActionFailed:
+    """A variant failed for good. `log` is a path, empty where nothing was written."""
+
+    kernel: str
+    variant: str
+    target: str
+    outcome: str
+    reason: str
+    log: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ActionRetried:
+    """Attempt number `attempt` (from 1) ended abnormally; another one follows."""
+
+    kernel: str
+    variant: str
+    target: str
+    outcome: str
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something that the user should know and that stops nothing."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class BuildFinished:
+    """The build ran to its end, failed kernels or not."""
+
+    summary: Summary
+    package: str = ""
+    """Import package that holds the artifacts; empty where nothing was to be built."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlanRow:
+    """One variant of a plan: a hit, or what would be built and why."""
+
+    kernel: str
+    variant: str
+    target: str
+    hit: bool
+    reason: str = ""
+    seconds: float = 0.0
+    """How long it took to build the last time; 0 where that is not known."""
+    last: str = ""
+    """Why it was built the last time that it was; empty where that is not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlanListed:
+    """The answer to a request for a plan alone."""
+
+    rows: tuple[PlanRow, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyRow:
+    """One variant that was built again. `verdict` is same, different, failed or unbuilt."""
+
+    kernel: str
+    variant: str
+    target: str
+    verdict: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyListed:
+    """The answer to a request for a verification."""
+
+    rows: tuple[VerifyRow, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class BuildError:
+    """What `wait` is to raise: an error of errors.py, taken apart for the wire."""
+
+    kind: str
+    message: str
+    fields: dict[str, str] = field(default_factory=dict)
+    hint: str | None = None
+
+    @classmethod
+    def of(cls, error: AotBuildError) -> "BuildError":
+        """Take an error apart."""
+        return cls(error.kind, error.message, error.fields, error.hint)
+
+    def error(self) -> AotBuildError:
+        """Put it together again."""
+        kinds = {kind.kind: kind for kind in AotBuildError.__subclasses__()}
+        return kinds.get(self.kind, AotBuildError)(self.message, self.fields, self.hint)
+
+
+Event = (
+    PlanReady
+    | ActionStarted
+    | ActionFinished
+    | ActionFailed
+    | ActionRetried
+    | Notice
+    | BuildFinished
+    | BuildError
+    | PlanListed
+    | VerifyListed
+)
+Emit = Callable[[Event], None]
+
+_CLASSES: dict[str, type[Any]] = {
+    kind.__name__: kind
+    for kind in (
+        PlanReady, ActionStarted, ActionFinished, ActionFailed, ActionRetried, Notice,
+        BuildFinished, BuildError, PlanListed,
+        VerifyListed,
+    )
+}  # fmt: skip
+
+
+def encode(event: Event) -> str:
+    """One line of JSON, without the newline."""
+    return json.dumps({"event": type(event).__name__, **asdict(event)})
+
+
+def decode(line: str) -> Event:
+    """Read what `encode` wrote. Raises ValueError for anything else."""
+    values = json.loads(line)
+    kind = _CLASSES.get(values.pop("event", "")) if isinstance(values, dict) else None
+    if kind is None:
+        raise ValueError(f"not an event: {line[:80]!r}")
+    if kind is BuildFinished:
+        return BuildFinished(_summary(values.get("summary")), values.get("package", ""))
+    if kind is PlanListed:
+        return PlanListed(tuple(_make(PlanRow, each) for each in values.get("rows", ())))
+    if kind is VerifyListed:
+        return VerifyListed(tuple(_make(VerifyRow, each) for each in values.get("rows", ())))
+    event: Event = _make(kind, values)
+    return event
+
+
+def _summary(values: Any) -> Summary:
+    row = _named(Summary, values)
+    row["failures"] = tuple(_make(FailureRow, each) for each in row.get("failures", ()))
+    row["misses"] = tuple(_make(MissRow, each) for each in row.get("misses", ()))
+    return Summary(**row)
+
+
+def _make(kind: type[T], values: Any) -> T:
+    named = _named(kind, values)
+    try:
+        return kind(**named)
+    except TypeError as error:
+        raise ValueError(f"not a {kind.__name__}: {error}") from None
+
+
+def _named(kind: type[Any], values: Any) -> dict[str, Any]:
+    """The fields that this version knows: a newer writer may add some."""
+    if not isinstance(values, dict):
+        raise ValueError(f"not a {kind.__name__}: {values!r}")
+    return {f.name: values[f.name] for f in fields(kind) if f.name in values}

@@ -1,0 +1,1 @@
+"""Runs jobs in processes of their own; knows nothing of kernels, keys or caches."""

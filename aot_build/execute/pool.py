@@ -1,0 +1,279 @@
+"""Runs jobs on this machine, each in a process forked from one preloaded forkserver."""
+
+import os
+import select
+import signal
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+
+from aot_build.errors import InternalError, Interrupted
+from aot_build.execute import wire
+from aot_build.execute.protocol import Job, JobEnd
+from aot_build.execute.server import Server
+
+RESTARTS = 1
+"""How often a forkserver that died is replaced: what kills it again would do so for ever."""
+_PIECE = 1 << 20
+
+
+@dataclass(slots=True)
+class _Running:
+    job: Job
+    pipe: int
+    started: float
+    answer: bytearray = field(default_factory=bytearray)
+
+
+class LocalPool:
+    """An Executor of `slots` processes. Nothing starts before the first job.
+
+    `env` is the whole environment of the workers (None: this process's); `preload` names modules
+    that are known to start no thread. When one of `stop_fds` (pidfds, or ends of pipes) is
+    readable, `wait` closes the pool and raises Interrupted. `log` is the file for what the
+    forkserver itself prints.
+
+    The thread that submits first must live as long as the pool: the kernel ends the forkserver
+    with it. Where the owner called `process.become_subreaper`, the pool also finds what is left
+    over when its forkserver is killed; such a process must wait for its own children by pid.
+    """
+
+    def __init__(
+        self,
+        slots: int,
+        *,
+        env: Mapping[str, str] | None = None,
+        preload: Sequence[str] = (),
+        stop_fds: Sequence[int] = (),
+        log: str | os.PathLike[str] = os.devnull,
+    ) -> None:
+        if slots < 1:
+            raise InternalError("a pool needs at least one slot", {"slots": slots})
+        self.slots = slots
+        self.refused: dict[str, str] = {}
+        """Modules that were not preloaded, and why; known some time after `preload`."""
+        self._env, self._log = env, os.path.abspath(log)
+        self._trusted, self._untried = tuple(preload), [*()]
+        self._stop_fds = tuple(stop_fds)
+        self._server: Server | None = None
+        self._starts_left = 1 + RESTARTS
+        self._last_words = ""
+        self._queue: deque[Job] = deque()
+        self._running: dict[int, _Running] = {}
+        self._ids: dict[int, int] = {}
+        """Answer pipe -> id of its job."""
+        self._ends: list[JobEnd] = []
+        self._poll = select.poll()
+        for descriptor in self._stop_fds:
+            self._poll.register(descriptor, select.POLLIN)
+        self._closed = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def server_pid(self) -> int | None:
+        """Process id of the forkserver, None where none runs."""
+        return self._server.pid if self._server else None
+
+    def submit(self, job: Job) -> None:
+        """Queue a job: it starts at once where a slot is free."""
+        if self._closed:
+            raise InternalError("the pool is closed", {"job": job.label or job.id})
+        self._queue.append(job)
+        self._fill()
+
+    def free_slots(self) -> int:
+        """How many more jobs would start at once."""
+        return max(0, self.slots - len(self._running) - len(self._queue))
+
+    def wait(self, timeout: float | None = None) -> list[JobEnd]:
+        """The jobs that ended since the last call; see Executor."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            busy = bool(self._running) and not self._ends
+            if not busy:
+                self._turn(0.0)
+            elif deadline is None:
+                self._turn(None)
+            else:
+                self._turn(max(0.0, deadline - time.monotonic()))
+            over = deadline is not None and time.monotonic() >= deadline
+            if self._ends or over or not self._running:
+                ends, self._ends = self._ends, []
+                return ends
+
+    def preload(self, modules: Sequence[str]) -> None:
+        """Have modules tried, and imported for all later jobs if they start no thread.
+
+        Returns at once; what is not imported is told in `refused`. One import is lost when the
+        forkserver has to be replaced.
+        """
+        if self._server is None:
+            self._untried += modules
+        else:
+            self._ask(wire.Import(tuple(modules)))
+
+    def close(self) -> None:
+        """Kill what runs, wait until nothing is left. Idempotent."""
+        self._closed = True
+        server, self._server = self._server, None
+        if server is not None:
+            self._poll.unregister(server)
+            server.stop()
+        for run in list(self._running.values()):
+            self._forget(run)
+        self._queue.clear()
+        self._ends.clear()
+
+    # One turn: wait for whatever comes first, take all of it, start what can be started.
+
+    def _turn(self, seconds: float | None) -> None:
+        ready = [fd for fd, _ in self._poll.poll(None if seconds is None else seconds * 1000)]
+        if set(ready) & set(self._stop_fds):
+            self.close()
+            raise Interrupted("the build was stopped", hint="what had finished is kept")
+        for descriptor in ready:
+            if descriptor in self._ids:
+                self._read(self._running[self._ids[descriptor]])
+        if self._server is not None and self._server.fileno() in ready:
+            self._hear(self._server)
+        self._fill()
+
+    def _hear(self, server: Server) -> None:
+        try:
+            for report in server.receive():
+                if isinstance(report, wire.Ended):
+                    self._finish(report)
+                else:
+                    self.refused |= report.refused
+        except EOFError:
+            self._lose()
+
+    def _fill(self) -> None:
+        while self._queue and len(self._running) < self.slots:
+            self._send(self._queue.popleft())
+
+    def _send(self, job: Job) -> None:
+        server = self._serving()
+        if server is None:
+            self._ends.append(JobEnd(job.id, "lost", reason=self._last_words))
+            return
+        reader, writer = os.pipe()
+        os.set_blocking(reader, False)
+        self._running[job.id] = _Running(job, reader, time.monotonic())
+        self._ids[reader] = job.id
+        self._poll.register(reader, select.POLLIN)
+        try:
+            server.send(wire.Run(job), writer)
+        except OSError:
+            self._lose()
+        finally:
+            os.close(writer)
+
+    def _ask(self, request: wire.Import) -> None:
+        if self._server is not None:
+            try:
+                self._server.send(request)
+            except OSError:
+                self._lose()
+
+    def _serving(self) -> Server | None:
+        """The forkserver; None where it died too often."""
+        if self._server is None and self._starts_left:
+            self._starts_left -= 1
+            self._server = Server(self._env, self._log)
+            self._poll.register(self._server, select.POLLIN)
+            self._ask(wire.Import(self._trusted, trusted=True))
+            if self._untried and self._server is not None:
+                untried, self._untried = tuple(self._untried), []
+                self._ask(wire.Import(untried))
+        return self._server
+
+    def _lose(self) -> None:
+        """The forkserver died, and with it every worker."""
+        server, self._server = self._server, None
+        if server is None:
+            return
+        self._poll.unregister(server)
+        self._last_words = server.bury()
+        for run in list(self._running.values()):
+            self._forget(run)
+            seconds = time.monotonic() - run.started
+            self._ends.append(JobEnd(run.job.id, "lost", reason=self._last_words, seconds=seconds))
+
+    def _read(self, run: _Running) -> None:
+        """Take what is in the pipe. Its end says nothing: only the forkserver knows the end."""
+        try:
+            while piece := os.read(run.pipe, _PIECE):
+                run.answer += piece
+        except BlockingIOError:
+            return
+        self._poll.unregister(run.pipe)
+        del self._ids[run.pipe]
+
+    def _forget(self, run: _Running) -> None:
+        del self._running[run.job.id]
+        if self._ids.pop(run.pipe, None) is not None:
+            self._poll.unregister(run.pipe)
+        os.close(run.pipe)
+
+    def _finish(self, ended: wire.Ended) -> None:
+        run = self._running[ended.id]
+        if run.pipe in self._ids:
+            self._read(run)
+        self._forget(run)
+        self._ends.append(verdict(run.job, ended, bytes(run.answer)))
+
+
+def verdict(job: Job, ended: wire.Ended, answer: bytes) -> JobEnd:
+    """What the end of a worker and its answer, if any, amount to."""
+    tag, needed, body = _unpack(answer)
+    payload = b""
+    if ended.status == 0 and tag == wire.OK:
+        outcome, reason, payload = "ok", "", body
+    elif ended.status == 0 and tag:
+        outcome = "memory" if tag == wire.MEMORY else "error"
+        reason = body.decode("utf-8", "replace")
+    else:
+        outcome, reason = _abnormal(job, ended)
+    peak = max(ended.peak_bytes, needed)
+    return JobEnd(job.id, outcome, payload, reason, ended.seconds, ended.cpu_seconds, peak)
+
+
+def _unpack(answer: bytes) -> tuple[bytes, int, bytes]:
+    """Tag, bytes of memory and body; the tag is empty where the answer is not complete."""
+    if len(answer) < wire.ANSWER.size:
+        return b"", 0, b""
+    tag, needed, length = wire.ANSWER.unpack_from(answer)
+    body = answer[wire.ANSWER.size :]
+    return (tag, needed, body) if len(body) == length else (b"", 0, b"")
+
+
+def _abnormal(job: Job, ended: wire.Ended) -> tuple[str, str]:
+    if ended.note:
+        return ("memory" if ended.starved else "crashed"), ended.note
+    if ended.timed_out:
+        return "timeout", f"no answer after {job.timeout:g} s"
+    if ended.starved:
+        return "memory", "killed by the kernel: out of memory"
+    if ended.status < 0:
+        return "crashed", f"ended by {signal_name(-ended.status)}"
+    status = f" with status {ended.status}" if ended.status else ""
+    return "crashed", f"exited{status} without an answer"
+
+
+def signal_name(number: int) -> str:
+    """SIGSEGV and the like; real-time signals have no name of their own."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

@@ -1,0 +1,69 @@
+"""The one seam for execution: nothing runs outside an Executor."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One call of `entry(payload)` in a process of its own.
+
+    `entry` is `module:function`, bytes to bytes; what kernels are is none of this room's business.
+    """
+
+    id: int
+    entry: str
+    payload: bytes
+    label: str = ""
+    log: str = ""
+    """Path of the file that takes the process's stdout and stderr; its folder exists."""
+    scratch: str = ""
+    """Working directory and TMPDIR of the process; it exists. Whoever submits removes it."""
+    env: Mapping[str, str] = field(default_factory=dict)
+    """Added to the environment that the executor was started with."""
+    timeout: float | None = None
+    """Seconds of wall time."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobEnd:
+    """How a job ended.
+
+    `outcome` is one of: ok (payload is what `entry` returned), error (it raised: reason is the
+    traceback's last line, the log has it all), crashed (signal, or exit without an answer),
+    timeout, memory, lost (the executor itself died).
+    """
+
+    id: int
+    outcome: str
+    payload: bytes = b""
+    reason: str = ""
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    peak_bytes: int = 0
+
+
+class Executor(Protocol):
+    """Runs jobs; knows nothing of kernels, keys or caches."""
+
+    slots: int
+
+    def submit(self, job: Job) -> None:
+        """Queue a job: it starts at once where a slot is free."""
+
+    def free_slots(self) -> int:
+        """How many more jobs would start at once."""
+
+    def wait(self, timeout: float | None = None) -> list[JobEnd]:
+        """The jobs that ended since the last call; blocks up to `timeout` seconds for the first.
+
+        Returns an empty list on time-out or when nothing runs. Raises Interrupted when the build
+        is to stop.
+        """
+
+    def preload(self, modules: Sequence[str]) -> None:
+        """Import modules once for all later jobs, where that is possible without threads."""
+
+    def close(self) -> None:
+        """Kill what runs, wait until nothing is left. Idempotent."""

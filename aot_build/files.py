@@ -1,0 +1,173 @@
+"""Files: atomic writes, verified copies, and digests that are not taken twice."""
+
+import contextlib
+import hashlib
+import os
+import secrets
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from aot_build.digest import CHUNK, file_digest
+
+RACY_NS = 2_000_000_000
+"""A file changed this shortly before it was digested may change again without its stat showing."""
+
+Stat = tuple[int, int, int, int, int]
+"""Device, inode, size in bytes, mtime_ns, ctime_ns."""
+
+
+def stat_row(path: str | Path) -> Stat:
+    """What the stat index and the snapshot compare. Raises OSError."""
+    found = os.stat(path)
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def is_racy(row: Stat, now_ns: int) -> bool:
+    """Whether a later write could leave this very stat behind."""
+    return now_ns - max(row[3], row[4]) < RACY_NS
+
+
+@contextlib.contextmanager
+def replacing(path: Path, *, sync: bool = False) -> Iterator[Path]:
+    """Give a temporary path beside `path`; on success it takes the place of `path` in one step."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        yield temporary
+        if sync:
+            sync_file(temporary)
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_atomic(path: Path, content: bytes, *, sync: bool = False) -> None:
+    """Write a whole file or nothing. Raises OSError."""
+    with replacing(path, sync=sync) as temporary:
+        temporary.write_bytes(content)
+
+
+def sync_file(path: Path) -> None:
+    """Have a file's bytes on disk before its name is relied upon."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def copy_verified(source: Path, target: Path, digest: str, mode: int = 0o644) -> bool:
+    """Copy a blob, taking its SHA-256 on the way; False, and nothing written, where it differs."""
+    taken = hashlib.sha256()
+    try:
+        with replacing(target) as temporary:
+            with open(source, "rb", buffering=0) as reader, open(temporary, "wb") as writer:
+                while chunk := reader.read(CHUNK):
+                    taken.update(chunk)
+                    writer.write(chunk)
+                os.fchmod(writer.fileno(), mode)
+            if taken.hexdigest() != digest:
+                raise _WrongBytes
+    except _WrongBytes:
+        return False
+    return True
+
+
+class _WrongBytes(Exception):
+    """Leaves `replacing` without renaming."""
+
+
+def regular_files(root: Path) -> list[str]:
+    """Every regular file below `root`, relative, with `/`, sorted; links are not followed.
+
+    A link or a special file among them raises ValueError with its name: it could name anything.
+    """
+    found: list[str] = []
+    pending = [""]
+    while pending:
+        folder = pending.pop()
+        with os.scandir(root / folder) as entries:
+            for entry in entries:
+                name = f"{folder}/{entry.name}" if folder else entry.name
+                if entry.is_dir(follow_symlinks=False):
+                    pending.append(name)
+                elif entry.is_file(follow_symlinks=False):
+                    found.append(name)
+                else:
+                    raise ValueError(name)
+    return sorted(found)
+
+
+class _Row(msgspec.Struct, array_like=True, frozen=True):
+    stat: Stat
+    digest: str
+
+
+class StatIndex:
+    """Digests of input files by path, valid while device, inode, size, mtime and ctime stay.
+
+    One build asks for each file once: a file that changes under a running build keeps the digest
+    it was first seen with.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        self._path = path
+        self._kept: dict[str, _Row] = _read_rows(path) if path else {}
+        self._seen: dict[str, _Row | None] = {}
+        self.read = 0
+        """How many files had to be read."""
+
+    def digest(self, path: str) -> str | None:
+        """xxh3-128 of the file, or None where no regular file is there."""
+        if path in self._seen:
+            row = self._seen[path]
+            return row.digest if row else None
+        row = self._look(path)
+        self._seen[path] = row
+        return row.digest if row else None
+
+    def _look(self, path: str) -> _Row | None:
+        try:
+            stat = stat_row(path)
+            kept = self._kept.get(path)
+            if kept is not None and kept.stat == stat:
+                return kept
+            self.read += 1
+            return _Row(stat, file_digest(path))
+        except OSError:
+            return None
+
+    def rows(self) -> dict[str, Stat]:
+        """What was seen by this build: path -> stat at the time of its digest."""
+        return {path: row.stat for path, row in self._seen.items() if row is not None}
+
+    def held_since(self, path: str, since_ns: int) -> bool:
+        """Whether a file is as it was when it was digested, or before `since_ns` (Unix time)."""
+        known = self._seen.get(path)
+        try:
+            now = stat_row(path)
+        except OSError:
+            return path in self._seen and known is None
+        if known is not None:
+            return now == known.stat
+        return max(now[3], now[4]) < since_ns
+
+    def save(self) -> None:
+        """Keep what was seen for the next build, racy rows left out. Does nothing on OSError."""
+        if self._path is None:
+            return
+        now = time.time_ns()
+        rows = {p: r for p, r in self._seen.items() if r is not None and not is_racy(r.stat, now)}
+        with contextlib.suppress(OSError):
+            write_atomic(self._path, msgspec.msgpack.encode(rows))
+
+
+def _read_rows(path: Path) -> dict[str, _Row]:
+    try:
+        return msgspec.msgpack.decode(path.read_bytes(), type=dict[str, _Row])
+    except (OSError, msgspec.MsgspecError):
+        return {}

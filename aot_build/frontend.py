@@ -1,0 +1,244 @@
+"""The near side of a build: start the driver process, go on with other work, wait for its end.
+
+Imports the standard library alone: setuptools processes, the command line and scripts use it.
+"""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from aot_build import snapshot
+from aot_build.errors import AotBuildError, InternalError, KernelsFailed
+from aot_build.events import (
+    BuildError,
+    BuildFinished,
+    Event,
+    PlanListed,
+    PlanRow,
+    Summary,
+    VerifyListed,
+    VerifyRow,
+    decode,
+)
+from aot_build.report.summary import tally
+from aot_build.request import Request
+
+STOP_SECONDS = 3.0
+"""How long a driver may take to clean up before it is killed."""
+
+
+class Build:
+    """A build under way, in a process of its own. `wait` may be called once or often."""
+
+    def __init__(self, request: Request, emit: Callable[[Event], None] | None) -> None:
+        self._emit = emit or (lambda event: None)
+        self._project = request.project
+        self._summary: Summary | None = None
+        self._error: AotBuildError | None = None
+        self._driver: subprocess.Popen[bytes] | None = None
+        self._package = ""
+        self.listed: tuple[PlanRow, ...] = ()
+        """The rows of a plan, where that is all that was asked for."""
+        self.verified: tuple[VerifyRow, ...] = ()
+        """The rows of a verification, where that is what was asked for."""
+        if not self._is_fresh(request):
+            self._start(request)
+
+    @property
+    def package(self) -> str:
+        """Import package that holds the artifacts; empty where nothing was to be built.
+
+        Known once `wait` has returned.
+        """
+        return self._package
+
+    def wait(self, *, check: bool = True) -> Summary:
+        """Block until the build has ended. Raises what it failed with, an AotBuildError.
+
+        Kernels that did not compile are KernelsFailed; with `check=False` the summary tells.
+        """
+        if self._driver is not None:
+            try:
+                self._reader.join()
+                self._driver.wait()
+            except BaseException:
+                self.stop()
+                raise
+        if self._error is not None:
+            raise self._error
+        if self._summary is None:
+            raise self._lost()
+        if check and self._summary.failed:
+            raise KernelsFailed(tally(self._summary))
+        return self._summary
+
+    def stop(self) -> None:
+        """End the build at once, with everything that it started. Idempotent."""
+        driver = self._driver
+        if driver is None or driver.poll() is not None:
+            return
+        driver.terminate()
+        try:
+            driver.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            driver.kill()
+            driver.wait()
+
+    def _is_fresh(self, request: Request) -> bool:
+        began = time.perf_counter()
+        if request.task != "build":
+            return False
+        found = snapshot.fresh(request.project, request.shape)
+        if found is None:
+            return False
+        self._package, text = found
+        text = text.replace(snapshot.WALL, f"{time.perf_counter() - began:.4f}")
+        self._finish(Summary.from_json(text))
+        return True
+
+    def _start(self, request: Request) -> None:
+        folder = Path(request.project, *snapshot.FOLDER)
+        folder.mkdir(parents=True, exist_ok=True)
+        receiver, sender = os.pipe()
+        # The driver's own output must not hold the front end's: pip waits for every holder.
+        with open(folder / "driver.log", "wb") as log:
+            self._driver = subprocess.Popen(
+                # -P: the folder that a front end stands in must not shadow a module.
+                [sys.executable, "-P", "-m", "aot_build.driver", str(sender)],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                pass_fds=(sender,),
+                env=_environment(),
+                start_new_session=True,
+            )
+        os.close(sender)
+        assert self._driver.stdin is not None
+        with contextlib.suppress(BrokenPipeError), self._driver.stdin as stdin:
+            stdin.write(request.encode())
+        # Read at once and always: a driver must never wait for a front end that is busy.
+        self._reader = threading.Thread(target=self._read, args=(receiver,), daemon=True)
+        self._reader.start()
+
+    def _read(self, receiver: int) -> None:
+        with open(receiver, encoding="utf-8", errors="surrogateescape") as stream:
+            for line in stream:
+                event = decode(line)
+                if isinstance(event, BuildFinished):
+                    self._package = event.package
+                    self._finish(event.summary)
+                elif isinstance(event, BuildError):
+                    self._error = event.error()
+                elif isinstance(event, PlanListed):
+                    self._summary, self.listed = Summary(), event.rows
+                elif isinstance(event, VerifyListed):
+                    self._summary, self.verified = Summary(), event.rows
+                else:
+                    self._emit(event)
+
+    def _finish(self, summary: Summary) -> None:
+        self._summary = summary
+        write_summary(summary.to_json())
+        self._emit(BuildFinished(summary, self._package))
+
+    def _lost(self) -> AotBuildError:
+        assert self._driver is not None
+        status = self._driver.returncode
+        end = f"signal {signal.Signals(-status).name}" if status < 0 else f"status {status}"
+        log = Path(self._project, *snapshot.FOLDER, "driver.log")
+        return InternalError(
+            "the build driver ended without an answer",
+            {"ended by": end, "log": log},
+            "what had finished is kept: build again",
+        )
+
+
+def _environment() -> dict[str, str]:
+    """This process's; where aot_build runs from a checkout, the driver finds it there as well."""
+    own = str(Path(__file__).parent.parent)
+    if own.endswith(("site-packages", "dist-packages")):
+        return dict(os.environ)
+    paths = [own, *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+
+
+def write_summary(text: str) -> None:
+    """Put the summary where AOT_BUILD_SUMMARY asks for it."""
+    path = os.environ.get("AOT_BUILD_SUMMARY")
+    if path:
+        Path(path).write_text(text + "\n", encoding="utf-8")
+
+
+def start(
+    project: str | os.PathLike[str],
+    *,
+    targets: Sequence[str] | None = None,
+    mode: str | None = None,
+    kernels: Sequence[str] | None = None,
+    jobs: int | None = None,
+    keep_going: bool | None = None,
+    config_settings: Mapping[str, object] | None = None,
+    package_dir: str | None = None,
+    emit: Callable[[Event], None] | None = None,
+    watch_parent: bool = False,
+    task: str = "build",
+    sample: int | None = None,
+) -> Build:
+    """Start building a project's kernels and return at once; overlap what you like until `wait`.
+
+    `emit` is called with each event, from another thread. `watch_parent` says that this process's
+    parent is a front end whose death ends the build. Arguments that are None are as configured.
+    """
+    watched = (os.getpid(), os.getppid()) if watch_parent else (os.getpid(),)
+    request = Request(
+        project=os.path.realpath(project),
+        targets=targets,
+        mode=mode,
+        kernels=kernels,
+        jobs=jobs,
+        keep_going=keep_going,
+        config_settings=config_settings or {},
+        package_dir=package_dir,
+        watched=watched,
+        task=task,
+        sample=sample,
+    )
+    return Build(request, emit)
+
+
+def build(project: str | os.PathLike[str], **options: object) -> Summary:
+    """Build a project's kernels: `start` and `wait` in one."""
+    return start(project, **options).wait()  # type: ignore[arg-type]
+
+
+def plan(
+    project: str | os.PathLike[str],
+    *,
+    targets: Sequence[str] | None = None,
+    mode: str | None = None,
+    kernels: Sequence[str] | None = None,
+    emit: Callable[[Event], None] | None = None,
+) -> tuple[PlanRow, ...]:
+    """What a build would do, and why: a row each variant. Compiles nothing."""
+    asked = start(project, targets=targets, mode=mode, kernels=kernels, emit=emit, task="plan")
+    asked.wait()
+    return asked.listed
+
+
+def verify(
+    project: str | os.PathLike[str],
+    *,
+    kernels: Sequence[str] | None = None,
+    sample: int | None = None,
+    emit: Callable[[Event], None] | None = None,
+) -> tuple[VerifyRow, ...]:
+    """Build variants again, without the cache, and compare their bytes: a row each variant."""
+    asked = start(project, kernels=kernels, sample=sample, emit=emit, task="verify")
+    asked.wait()
+    return asked.verified

@@ -1,0 +1,1 @@
+"""Keyed actions: the one key function, the state of what a trace names, and what has to run."""

@@ -1,0 +1,40 @@
+"""The one key function.
+
+An action has two keys. The *base key* digests what is known before it runs; under it the store
+keeps traces. The *action key* also digests the state of everything that a trace names; under it
+the store keeps the result. Both come from `action_key`.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+
+from aot_build.core.action import UNKEYED, Action
+from aot_build.digest import key_digest
+
+FORMAT = 1
+"""Part of every key: raise it when the meaning of a keyed field changes."""
+
+KEYED = tuple(f.name for f in dataclasses.fields(Action) if f.name not in UNKEYED)
+
+Closure = Mapping[str, object]
+"""State of what a trace names, by category and path; see closure.py."""
+
+
+def action_key(action: Action, closure: Closure | None = None) -> str:
+    """32 hexadecimal digits. Without a closure: the base key."""
+    fields = {name: getattr(action, name) for name in KEYED}
+    return key_digest((FORMAT, fields, closure))
+
+
+def components(action: Action) -> dict[str, str]:
+    """A short text for each keyed part, kept in the build log to name what changed."""
+    parts: dict[str, object] = {name: getattr(action, name) for name in KEYED}
+    for name, singular in (("params", "param"), ("inputs", "source"), ("env", "env")):
+        del parts[name]
+        parts |= {f"{singular} {key}": value for key, value in getattr(action, name)}
+    return {name: _short(value) for name, value in parts.items()}
+
+
+def _short(value: object) -> str:
+    text = value if isinstance(value, str) else repr(value)
+    return text if len(text) <= 120 else f"{text[:80]}... [{key_digest(value)[:12]}]"

@@ -1,0 +1,36 @@
+"""From a request to an open workspace: settings are read once, in the driver."""
+
+import os
+from pathlib import Path
+
+from aot_build.backends.registry import Registry
+from aot_build.events import Emit
+from aot_build.request import Request
+from aot_build.settings import Settings, load
+from aot_build.workspace import Workspace
+
+
+def load_settings(request: Request) -> tuple[Settings | None, Registry]:
+    """The settings of a request's project; None where nothing is declared. Raises InputError."""
+    registry = Registry()
+    given = {
+        "targets": request.targets,
+        "mode": request.mode,
+        "jobs": request.jobs,
+        "keep-going": request.keep_going,
+        "package-dir": request.package_dir,
+    }
+    settings = load(
+        Path(request.project),
+        backends=registry.options(),
+        serves=registry.serves,
+        env=os.environ,
+        config_settings=request.config_settings,  # type: ignore[arg-type]
+        command_line={name: value for name, value in given.items() if value is not None},
+    )
+    return settings, registry
+
+
+def open_workspace(settings: Settings, registry: Registry, emit: Emit) -> Workspace:
+    """The rooms for a build; close it."""
+    return Workspace(settings, registry, dict(os.environ), emit)

@@ -1,0 +1,52 @@
+"""What an action left in its output folder, checked before anybody relies on it."""
+
+import fnmatch
+import os
+from pathlib import Path
+
+from aot_build.core.artifact import Artifact
+from aot_build.digest import blob_digest
+from aot_build.files import regular_files
+
+
+class OutputProblem(Exception):
+    """The folder holds nothing, or something that must not ship; `outcome` is the family."""
+
+    def __init__(self, outcome: str, message: str) -> None:
+        super().__init__(message)
+        self.outcome = outcome
+
+
+def collect(folder: Path, patterns: tuple[str, ...]) -> tuple[Artifact, ...]:
+    """The artifacts in a folder: every file, or those that one of the patterns names.
+
+    Raises OutputProblem where there is none, or where there is a link or a special file.
+    """
+    try:
+        names = regular_files(folder)
+    except ValueError as error:
+        raise OutputProblem(
+            "error", f"its output {str(error)!r} is a link or a special file: only files can ship"
+        ) from None
+    except OSError as error:
+        raise OutputProblem("nothing", f"its output folder is gone: {error}") from None
+    if patterns:
+        names = [name for name in names if any(_matches(name, p) for p in patterns)]
+    if not names:
+        wanted = f" that matches {', '.join(patterns)}" if patterns else ""
+        raise OutputProblem("nothing", f"it left no file{wanted} in its output folder")
+    for name in names:
+        if not name.isprintable() or "\\" in name:
+            raise OutputProblem("error", f"the output name {name!r} cannot ship")
+    return tuple(_artifact(folder, name) for name in names)
+
+
+def _matches(name: str, pattern: str) -> bool:
+    """`**/` also stands for no folder at all, as in pathlib."""
+    plain = pattern.replace("**/", "")
+    return fnmatch.fnmatchcase(name, pattern) or fnmatch.fnmatchcase(name, plain)
+
+
+def _artifact(folder: Path, name: str) -> Artifact:
+    path = folder / name
+    return Artifact(name, blob_digest(path), os.stat(path).st_size)

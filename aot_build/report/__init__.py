@@ -1,0 +1,1 @@
+"""Surfaces that tell a person how a build went; each consumes events."""

@@ -1,0 +1,155 @@
+"""Nothing to do, fast: the last finished plan, checked before anything is imported.
+
+`fresh` reads with builtins only. The file, version 1:
+
+    aot-build snapshot 1 <bytes of text> <inputs> <outputs>\\n
+    text        NUL-separated: identity, names of variables, their values, package, summary,
+                input paths, output folder, output names
+    rows        native 64-bit integers: five an input, three an output
+
+An input row is device, inode, size, mtime_ns, ctime_ns; five zeros say that the path must be
+absent, five ones that it must exist, whatever it is. An output row is inode, size, mtime_ns.
+A snapshot is written only after a build without failures, and only where no input is so young
+that a later edit could leave its stat as it is (see files.RACY_NS).
+"""
+
+import os
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+MAGIC = b"aot-build snapshot 1 "
+FOLDER = ("build", "aot")
+ABSENT = (0, 0, 0, 0, 0)
+PRESENT = (1, 1, 1, 1, 1)
+FREE_VARIABLES = frozenset(
+    {"AOT_BUILD_SUMMARY", "AOT_BUILD_JOBS", "AOT_BUILD_MEM_PER_WORKER", "AOT_BUILD_TIMEOUT",
+     "AOT_BUILD_RETRIES", "AOT_BUILD_KEEP_GOING"}
+)  # fmt: skip
+"""They bound a build and do not shape its result."""
+
+NAME = "snapshot-v1"
+WALL = "@wall_s@"
+
+
+def path_of(project: str) -> str:
+    """Where a project's snapshot lies."""
+    return os.path.join(project, *FOLDER, NAME)
+
+
+def identity(project: str, request: str) -> str:
+    """What must be the same for a snapshot to speak of this build at all."""
+    own = os.path.dirname(os.path.abspath(__file__))
+    return "\n".join((project, request, own, sys.executable, sys.version, *sys.path[1:]))
+
+
+def environment(names: list[str]) -> str:
+    """The values of some variables, and of all AOT_BUILD_* that shape a build."""
+    found = os.environ
+    ours = {n for n in found if n.startswith("AOT_BUILD_")} - FREE_VARIABLES
+    lines = [f"{n}={found[n]!r}" if n in found else n for n in names]
+    return "\n".join((*lines, *(f"{n}={found[n]!r}" for n in sorted(ours.difference(names)))))
+
+
+def fresh(project: str, request: str) -> tuple[str, str] | None:
+    """Package and summary of the last build where nothing changed since, else None.
+
+    The summary is JSON with `WALL` in the place of `wall_s`.
+    """
+    try:
+        with open(path_of(project), "rb", buffering=0) as stream:
+            content = stream.read()
+        return _check(content, project, request)
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def _check(content: bytes, project: str, request: str) -> tuple[str, str] | None:
+    end = content.index(b"\n") + 1
+    if not content.startswith(MAGIC):
+        return None
+    length, inputs, outputs = map(int, content[len(MAGIC) : end].split())
+    text = content[end : end + length].decode("utf-8", "surrogateescape").split("\0")
+    rows = memoryview(content)[end + length :].cast("q").tolist()
+    if text[0] != identity(project, request) or len(rows) != 5 * inputs + 3 * outputs:
+        return None
+    names = text[1].split("\n") if text[1] else []
+    if text[2] != environment(names):
+        return None
+    first = 5 + inputs
+    if not _inputs_hold(text[5:first], rows):
+        return None
+    if not _outputs_hold(text[first], text[first + 1 :], rows, 5 * inputs):
+        return None
+    return text[3], text[4]
+
+
+def _inputs_hold(paths: list[str], rows: list[int]) -> bool:
+    stat, at = os.stat, 0
+    for path in paths:
+        inode = rows[at + 1]
+        try:
+            found = stat(path)
+        except OSError:
+            if inode != 0:
+                return False
+        else:
+            if inode != 1 and (
+                found.st_ino != inode
+                or found.st_mtime_ns != rows[at + 3]
+                or found.st_ctime_ns != rows[at + 4]
+                or found.st_size != rows[at + 2]
+                or found.st_dev != rows[at]
+            ):
+                return False
+        at += 5
+    return True
+
+
+def _outputs_hold(folder: str, names: list[str], rows: list[int], at: int) -> bool:
+    stat = os.stat
+    prefix = folder + os.sep
+    for name in names:
+        found = stat(prefix + name)
+        if (
+            found.st_ino != rows[at]
+            or found.st_mtime_ns != rows[at + 2]
+            or found.st_size != rows[at + 1]
+        ):
+            return False
+        at += 3
+    return True
+
+
+def forget(project: str) -> None:
+    """From here on the next build looks for itself."""
+    try:  # noqa: SIM105 (contextlib would have to be imported)
+        os.unlink(path_of(project))
+    except OSError:
+        pass
+
+
+def write(
+    project: str,
+    request: str,
+    names: list[str],
+    answer: tuple[str, str],
+    inputs: "Sequence[tuple[str, tuple[int, ...]]]",
+    folder: str,
+    outputs: "Sequence[tuple[str, tuple[int, ...]]]",
+) -> None:
+    """Keep a finished build: what `fresh` compares, in its order. Raises OSError."""
+    import struct
+    from pathlib import Path
+
+    from aot_build.files import write_atomic
+
+    parts = [identity(project, request), "\n".join(names), environment(names), *answer]
+    parts += [path for path, _ in inputs]
+    parts += [folder, *(name for name, _ in outputs)]
+    text = "\0".join(parts).encode("utf-8", "surrogateescape")
+    rows = [number for _, row in (*inputs, *outputs) for number in row]
+    head = MAGIC + f"{len(text)} {len(inputs)} {len(outputs)}\n".encode()
+    write_atomic(Path(path_of(project)), head + text + struct.pack(f"{len(rows)}q", *rows))

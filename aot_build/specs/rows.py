@@ -1,0 +1,100 @@
+"""The rows of a kernel: out of files, out of the declaration, out of what code has yielded."""
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from aot_build.core.kernel import KernelSpec
+from aot_build.errors import InputError, nearest
+from aot_build.specs.row import EXTENDS, RawRow, column_of, expanded, value_of
+from aot_build.specs.tables import read_table
+
+CODE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+
+
+def read_rows(spec: KernelSpec, project: Path) -> tuple[list[RawRow], list[str]]:
+    """The rows of files and of the declaration, in its order; then its `module:function` entries.
+
+    The latter are not called here: what they yield is for `rows_from_code`. Files count from the
+    project. Raises InputError.
+    """
+    rows: list[RawRow] = []
+    code: list[str] = []
+    for index, entry in enumerate(spec.configs):
+        if not isinstance(entry, str):
+            rows += expanded(_pairs(entry), f"kernel {spec.name!r} configs[{index}]")
+        elif is_code(entry):
+            code.append(entry)
+        else:
+            rows += read_table(_existing(spec, project, entry), entry)
+    return rows, code
+
+
+def is_code(entry: str) -> bool:
+    """Whether an entry of `configs` is `module:function`, rather than a file."""
+    return CODE.fullmatch(entry) is not None
+
+
+def config_files(spec: KernelSpec, project: Path) -> tuple[Path, ...]:
+    """The files that `read_rows` reads. Raises InputError where one is missing."""
+    names = [e for e in spec.configs if isinstance(e, str) and not is_code(e)]
+    return tuple(_existing(spec, project, name) for name in names)
+
+
+def _pairs(entry: object) -> Mapping[object, object]:
+    """An inline row, which a spec holds as pairs since it must be hashable."""
+    if isinstance(entry, Mapping):
+        return entry
+    return dict(entry) if isinstance(entry, tuple) else {}
+
+
+def _existing(spec: KernelSpec, project: Path, name: str) -> Path:
+    file = project / name
+    if file.is_file():
+        return file
+    folder = file.parent
+    while not folder.is_dir():
+        folder = folder.parent
+    near = nearest(file.name, [p.name for p in folder.iterdir()])
+    hint = f"did you mean {str(Path(name).parent / near)!r}?" if near else None
+    if folder != file.parent:
+        hint = f"{str(file.parent)!r} does not exist, {str(folder)!r} does"
+    fields = {"kernel": spec.name, "searched": file}
+    what = "is a folder" if file.is_dir() else "does not exist"
+    raise InputError(f"configs file {name!r} {what}", fields, hint)
+
+
+def rows_from_code(dicts: Iterable[Mapping[str, object]], where: str) -> list[RawRow]:
+    """What `module:function` yielded, as rows; `where` names it.
+
+    A list is one value here (a tuple), as code writes its own loops. The keys `source`, `flags`,
+    `include-dirs` and `link-flags` (also with `_`) extend those of the kernel: text, or a list of
+    it. Raises InputError.
+    """
+    rows = []
+    for number, item in enumerate(dicts, 1):
+        place = f"{where} row {number}"
+        if not isinstance(item, Mapping):
+            raise InputError(f"a row must be a dict, found {item!r:.200}", {"where": place})
+        rows.append(_row_from_code(item, place))
+    return rows
+
+
+def _row_from_code(item: Mapping[str, object], where: str) -> RawRow:
+    extends: dict[str, tuple[str, ...]] = {}
+    values = {}
+    for key, value in item.items():
+        name = column_of(key, where)
+        if (option := name.replace("_", "-")) in EXTENDS:
+            extends[option] = (*extends.get(option, ()), *_texts(value, where, name))
+        else:
+            values[name] = value_of(value, where, name)
+    return RawRow(values, where, extends)
+
+
+def _texts(value: object, where: str, column: str) -> tuple[str, ...]:
+    found = [value] if isinstance(value, str) else value
+    if isinstance(found, (list, tuple)) and all(isinstance(v, str) and v for v in found):
+        return tuple(found)
+    fields = {"where": where, "column": column, "value": repr(value)[:200]}
+    raise InputError(f"{column!r} of a row must be text or a list of it", fields)

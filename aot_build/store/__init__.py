@@ -1,0 +1,1 @@
+"""Blobs, results and traces: kept once, verified on read, shared by many builds."""

@@ -1,0 +1,165 @@
+"""The store on a local disk: plain files in versioned folders, shared by many builds at once.
+
+    cas-v1/ab/<sha256>          blobs
+    actions-v1/ab/<action key>  results
+    traces-v1/ab/<base key>     ids of traces, newest first
+    traces-v1/ab/<trace id>.t   the traces themselves
+    set-aside/                  whatever was found damaged
+    locks-v1                    one file for all locks (see locks.py)
+
+Everything is written to a temporary name and renamed; a whole group of results shares one round
+of fsync before their entries appear.
+"""
+
+import os
+import secrets
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from aot_build.core.artifact import Artifact
+from aot_build.core.result import ActionResult
+from aot_build.core.trace import Trace
+from aot_build.digest import key_digest
+from aot_build.files import copy_verified, sync_file, write_atomic
+from aot_build.store.records import DamagedRecord, encode_record, read_record
+
+GROUP = 64
+"""Results that wait for one another before they are synced and become visible."""
+TRACES_KEPT = 8
+CACHEDIR_TAG = """Signature: 8a477f597d28d172789f06886806bc55
+# This file is a cache directory tag created by aot_build.
+# For information about cache directory tags, see https://bford.info/cachedir/
+"""
+
+T = TypeVar("T")
+_results = msgspec.json.Decoder(ActionResult)
+_traces = msgspec.json.Decoder(Trace)
+_ids = msgspec.json.Decoder(tuple[str, ...])
+
+
+class LocalStore:
+    """One cache directory. Raises OSError from the constructor where it cannot be written."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        root.mkdir(parents=True, exist_ok=True)
+        self._prove_writable()
+        self._waiting: list[tuple[str, str, str, ActionResult]] = []
+        self._unsynced: list[Path] = []
+        self._trace_memo: dict[str, Trace | None] = {}
+        self._folders: set[Path] = set()
+
+    def _prove_writable(self) -> None:
+        tag = self.root / "CACHEDIR.TAG"
+        if not tag.exists():
+            write_atomic(tag, CACHEDIR_TAG.encode())
+        probe = self.root / f".probe.{secrets.token_hex(4)}"
+        probe.touch()
+        probe.unlink()
+
+    def _path(self, kind: str, name: str) -> Path:
+        return self.root / f"{kind}-v1" / name[:2] / name
+
+    def traces(self, base_key: str) -> Sequence[str]:
+        return self._read(self._path("traces", base_key), _ids) or ()
+
+    def trace(self, trace_id: str) -> Trace | None:
+        if trace_id not in self._trace_memo:
+            self._trace_memo[trace_id] = self._read(self._trace_path(trace_id), _traces)
+        return self._trace_memo[trace_id]
+
+    def result(self, key: str) -> ActionResult | None:
+        found = self._read(self._path("actions", key), _results)
+        if found is None or not all(self._holds(a) for a in found.artifacts):
+            return None
+        return found
+
+    def fetch(self, digest: str, target: Path) -> bool:
+        blob = self._path("cas", digest)
+        try:
+            if copy_verified(blob, target, digest):
+                return True
+        except FileNotFoundError:
+            return False
+        self._set_aside(blob)
+        return False
+
+    def publish(
+        self, base_key: str, trace: Trace, key: str | None, result: ActionResult, folder: Path
+    ) -> None:
+        for artifact in result.artifacts:
+            self._keep(artifact, folder / artifact.name)
+        if key is None:
+            return
+        trace_id = key_digest(trace)
+        path = self._trace_path(trace_id)
+        if not path.exists():
+            self._make_folder(path.parent)
+            write_atomic(path, encode_record(trace))
+            self._unsynced.append(path)
+        self._trace_memo[trace_id] = trace
+        self._waiting.append((base_key, trace_id, key, result))
+        if len(self._waiting) >= GROUP:
+            self.flush()
+
+    def flush(self) -> None:
+        for path in self._unsynced:
+            sync_file(path)
+        self._unsynced.clear()
+        for base_key, trace_id, key, result in self._waiting:
+            self._record_trace(base_key, trace_id)
+            write_atomic(self._path("actions", key), encode_record(result))
+        self._waiting.clear()
+
+    def _record_trace(self, base_key: str, trace_id: str) -> None:
+        known = list(self.traces(base_key))
+        if known[:1] == [trace_id]:
+            return
+        ids = [trace_id, *(k for k in known if k != trace_id)][:TRACES_KEPT]
+        write_atomic(self._path("traces", base_key), encode_record(ids))
+
+    def _keep(self, artifact: Artifact, source: Path) -> None:
+        """Move an output into the CAS, or copy it where it lies on another file system."""
+        blob = self._path("cas", artifact.digest)
+        if self._holds(artifact):
+            return
+        self._make_folder(blob.parent)
+        try:
+            os.rename(source, blob)
+        except OSError:
+            if not copy_verified(source, blob, artifact.digest):
+                raise OSError(f"{source} changed while it was being stored") from None
+        self._unsynced.append(blob)
+
+    def _holds(self, artifact: Artifact) -> bool:
+        try:
+            return os.stat(self._path("cas", artifact.digest)).st_size == artifact.size
+        except OSError:
+            return False
+
+    def _trace_path(self, trace_id: str) -> Path:
+        return self.root / "traces-v1" / trace_id[:2] / f"{trace_id}.t"
+
+    def _make_folder(self, folder: Path) -> None:
+        if folder not in self._folders:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._folders.add(folder)
+
+    def _read(self, path: Path, decoder: "msgspec.json.Decoder[T]") -> T | None:
+        try:
+            return read_record(path, decoder)
+        except DamagedRecord:
+            self._set_aside(path)
+            return None
+
+    def _set_aside(self, path: Path) -> None:
+        """A damaged file must not be found again, and is worth a look: move it out of the way."""
+        folder = self.root / "set-aside"
+        try:
+            folder.mkdir(exist_ok=True)
+            os.replace(path, folder / f"{path.name}.{secrets.token_hex(4)}")
+        except OSError:
+            path.unlink(missing_ok=True)

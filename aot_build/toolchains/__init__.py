@@ -1,0 +1,1 @@
+"""Find compilers, and digest them: a toolchain is an input like any other."""

@@ -1,0 +1,1 @@
+"""What a wheel with artifacts needs beyond what setuptools writes."""

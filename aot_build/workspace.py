@@ -1,0 +1,165 @@
+"""The rooms, opened for one build of one project: what plan, scheduler and build share."""
+
+import os
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from aot_build import snapshot
+from aot_build.backends.registry import Registry
+from aot_build.core.kernel import Variant
+from aot_build.core.roles import Roles
+from aot_build.core.toolchain import Toolchain
+from aot_build.core.trace import Trace
+from aot_build.errors import EnvironmentProblem, InternalError
+from aot_build.events import Emit, Notice
+from aot_build.execute.limits import cpu_slots
+from aot_build.execute.pool import LocalPool
+from aot_build.execute.protocol import Executor
+from aot_build.files import StatIndex
+from aot_build.graph.closure import ClosureReader
+from aot_build.graph.rebuilder import Rebuilder
+from aot_build.settings import Settings
+from aot_build.store.local import LocalStore
+from aot_build.store.locks import Locks
+from aot_build.store.log import BuildLog
+from aot_build.store.protocol import Store
+from aot_build.store.tiered import Tiered
+from aot_build.toolchains.cxx import find_cxx
+from aot_build.toolchains.distributions import Distributions
+from aot_build.toolchains.python import find_python
+
+
+@dataclass
+class Workspace:
+    """One build's rooms. Close it, whatever happens."""
+
+    settings: Settings
+    registry: Registry
+    env: Mapping[str, str]
+    emit: Emit
+
+    def __post_init__(self) -> None:
+        self.folder = self.settings.project.joinpath(*snapshot.FOLDER)
+        self.work = self.folder / f"work-{os.getpid()}"
+        self._remove_leftovers()
+        (self.folder / "logs").mkdir(parents=True, exist_ok=True)
+        self.work.mkdir(exist_ok=True)
+        self.index = StatIndex(self.folder / "digests-v1")
+        self.distributions = Distributions(self.index.digest)
+        self.log = BuildLog(self.folder / "log-v1")
+        local, self.cached = self._open_store()
+        self.store: Store = local
+        self.locks = Locks(local.root)
+        self.toolchains: dict[str, Toolchain] = {}
+        self.roots = {"project": str(self.settings.project)}
+        self.pool_started = False
+        self.traces: set[Trace] = set()
+        """What this build relied upon: the snapshot watches it."""
+        self.edited: set[str] = set()
+        """Inputs that changed while they were being used: this build is no snapshot."""
+
+    def _open_store(self) -> tuple[LocalStore, bool]:
+        """The cache directory; where it cannot be written, a store for this build alone."""
+        wanted = self.settings.cache_dir
+        try:
+            return LocalStore(wanted), True
+        except OSError as error:
+            self.emit(Notice(f"building without a cache: {wanted} is not writable ({error})"))
+            return LocalStore(self.work / "store"), False
+
+    def leave_cache(self, error: OSError) -> None:
+        """Go on without the cache directory, which takes no more."""
+        if not self.cached:
+            raise EnvironmentProblem(
+                "no room for this build's own outputs",
+                {"folder": self.folder, "error": error},
+                "free some disk space and build again: what had finished is kept",
+            ) from error
+        self.emit(Notice(f"going on without a cache: {error}"))
+        self.cached = False
+        self.store = Tiered(LocalStore(self.work / "store"), self.store)
+
+    def _remove_leftovers(self) -> None:
+        """Folders of builds that were killed."""
+        for folder in self.folder.glob("work-*"):
+            pid = folder.name.rpartition("-")[2]
+            if pid.isdigit() and not os.path.exists(f"/proc/{pid}"):
+                shutil.rmtree(folder, ignore_errors=True)
+
+    @cached_property
+    def roles(self) -> Roles:
+        """Roots of all paths; `roots` may be added to until this is first asked for."""
+        if sys.prefix == sys.base_prefix:
+            return Roles(self.roots)
+        return Roles({"env": os.path.realpath(sys.prefix), **self.roots})
+
+    @cached_property
+    def closures(self) -> ClosureReader:
+        """Reads closures of this build."""
+        return ClosureReader(self.roles, self.index, self.distributions.identity, self.env)
+
+    @cached_property
+    def rebuilder(self) -> Rebuilder:
+        """Probes the store of this build."""
+        return Rebuilder(self.store, self.closures)
+
+    @cached_property
+    def executor(self) -> Executor:
+        """The pool, started when something is to run."""
+        self.pool_started = True
+        return LocalPool(
+            self.slots,
+            env=dict(self.env),
+            preload=("aot_build.backends.work",),
+            log=self.folder / "forkserver.log",
+        )
+
+    @property
+    def slots(self) -> int:
+        """How many actions run at once."""
+        return self.settings.jobs or cpu_slots()
+
+    def toolchain(self, name: str) -> Toolchain:
+        """A toolchain by name, found once a build. Raises EnvironmentProblem."""
+        if name not in self.toolchains:
+            self.toolchains[name] = self._find(name)
+        return self.toolchains[name]
+
+    def _find(self, name: str) -> Toolchain:
+        if name == "cxx":
+            return find_cxx(self.env, self.index.digest)
+        if name == "python":
+            return find_python()
+        raise InternalError(f"no toolchain is called {name!r}")
+
+    def toolchain_for(self, name: str, variant: Variant) -> Toolchain:
+        """A toolchain; where it is not found, the error says which kernel asked for it."""
+        try:
+            return self.toolchain(name)
+        except EnvironmentProblem as problem:
+            raise EnvironmentProblem(
+                f"toolchain not found for kernel {variant.kernel.name!r}: {problem.message}",
+                {"target": variant.target, **problem.fields},
+                problem.hint,
+            ) from problem
+
+    def code_digest(self, module: str) -> str:
+        """Digest of a module's source: salt for the keys of what it does."""
+        found = sys.modules[module].__file__
+        return (self.index.digest(found) if found else None) or module
+
+    def remember(self, trace: Trace) -> None:
+        """Count what a trace names among the inputs of this build."""
+        self.traces.add(trace)
+
+    def close(self) -> None:
+        """Leave no process, lock or temporary file."""
+        try:
+            if self.pool_started:
+                self.executor.close()
+        finally:
+            self.locks.close()
+            shutil.rmtree(self.work, ignore_errors=True)

@@ -1,0 +1,161 @@
+// C[M, N] = A[M, K] @ B[K, N] (+ bias[N]), accumulated in fp32, rounded once to the element type.
+//
+// A row of gemm.csv gives DTYPE, BIAS, and the tile: BM x BN of C, BK deep. Every tile is a task of
+// its own: it packs its blocks of A and B to fp32, whatever their strides, and runs a register
+// kernel over them; nothing is shared between threads, and the order of summation depends on K and
+// BK alone, so that results do not depend on the number of threads.
+// The blocking is that of Goto and van de Geijn, "Anatomy of High-Performance Matrix
+// Multiplication", ACM TOMS 34 (2008), without its shared panels.
+
+#include "pack.h"
+
+namespace {
+
+using Element = DTYPE;
+
+constexpr int WIDE = 2 * LANES;           // columns of the register kernel
+constexpr int TALL = LANES == 8 ? 6 : 4;  // its rows: 12 or 8 accumulators of 16 registers
+constexpr long LINE = 16;                 // floats in a cache line
+constexpr long AHEAD = 4;                 // rows of B: no hardware prefetches across its pages
+// A spare line keeps the panels of B, which are filled side by side, out of the same cache sets.
+constexpr long PANEL = BK * WIDE + LINE;
+
+static_assert(BN % WIDE == 0 && BM > 0 && BK > 0, "BN has to be a multiple of the register kernel");
+
+struct Problem {
+    Strided<Element> a, b;
+    const Element* bias;
+    Element* c;
+    long m, n, k, c_row;
+};
+
+struct Tile {
+    long m, n, rows, cols;
+};
+
+// As large as a tile needs, kept for the life of the thread: a fresh mapping for every call costs
+// more in page faults than a small product.
+struct Scratch {
+    alignas(64) float a[BM * BK];
+    alignas(64) float b[BN / WIDE * PANEL];
+    alignas(64) float c[BM * BN];
+};
+thread_local Scratch scratch;
+
+inline long least(long x, long y) { return x < y ? x : y; }
+inline long ceil_div(long x, long y) { return (x + y - 1) / y; }
+
+template <int R>
+inline void multiply(const float* a, const float* b, float* c, long depth, bool first) {
+    Floats acc[R][2] = {};
+    for (long k = 0; k < depth; ++k, b += WIDE) {
+        const Floats left = load(b), right = load(b + LANES);
+#pragma GCC unroll 6
+        for (int r = 0; r < R; ++r) {
+            acc[r][0] += a[r * BK + k] * left;
+            acc[r][1] += a[r * BK + k] * right;
+        }
+    }
+#pragma GCC unroll 6
+    for (int r = 0; r < R; ++r, c += BN) {
+        store(c, first ? acc[r][0] : load(c) + acc[r][0]);
+        store(c + LANES, first ? acc[r][1] : load(c + LANES) + acc[r][1]);
+    }
+}
+
+template <int R = TALL>
+inline void multiply_rows(long rows, const float* a, const float* b, float* c, long depth,
+                          bool first) {
+    if constexpr (R > 1) {
+        if (rows < R) return multiply_rows<R - 1>(rows, a, b, c, depth, first);
+    }
+    multiply<R>(a, b, c, depth, first);
+}
+
+// Panels of WIDE columns, zero where B has none.
+void pack_b(float* to, Strided<Element> b, long depth, long cols) {
+    const long full = cols - cols % WIDE;
+    if (full < cols) std::memset(to + full / WIDE * PANEL, 0, sizeof(float) * BK * WIDE);
+    if (b.col == 1) {  // along the rows of B, which lie far apart
+        for (long k = 0; k < depth; ++k) {
+            for (long j = 0; j < cols; j += WIDE) {
+                __builtin_prefetch(b.from(k + AHEAD, j).at);
+                pack_row(to + j / WIDE * PANEL + k * WIDE, b.from(k, j).at, least(WIDE, cols - j));
+            }
+        }
+        return;
+    }
+    for (long j = 0; j < cols; j += WIDE) {
+        pack(to + j / WIDE * PANEL, WIDE, b.from(0, j), depth, least(WIDE, cols - j));
+    }
+}
+
+void accumulate(const Problem& p, const Tile& t, Scratch& s) {
+    for (long k = 0; k < p.k; k += BK) {
+        const long depth = least(BK, p.k - k);
+        pack(s.a, BK, p.a.from(t.m, k), t.rows, depth);
+        pack_b(s.b, p.b.from(k, t.n), depth, t.cols);
+        for (long j = 0; j < t.cols; j += WIDE) {
+            for (long i = 0; i < t.rows; i += TALL) {
+                multiply_rows(least(TALL, t.rows - i), s.a + i * BK, s.b + j / WIDE * PANEL,
+                              s.c + i * BN + j, depth, k == 0);
+            }
+        }
+    }
+    if (p.k == 0) std::memset(s.c, 0, sizeof s.c);
+}
+
+void finish(const Problem& p, const Tile& t, const float* sums) {
+    for (long i = 0; i < t.rows; ++i, sums += BN) {
+        Element* out = p.c + (t.m + i) * p.c_row + t.n;
+        for (long j = 0; j < t.cols; j += LANES) {
+            const long count = least(LANES, t.cols - j);
+            Floats v = load(sums + j);
+#if BIAS
+            v += load_some(p.bias + t.n + j, count);
+#endif
+            if (count == LANES) {
+                store(out + j, v);
+            } else {
+                store_some(out + j, v, count);
+            }
+        }
+    }
+}
+
+// Equal tiles, at least two a thread where the product has as many columns.
+void run(const Problem& p, long threads) {
+    const long down = ceil_div(p.m, BM);
+    const long wanted = least(ceil_div(2 * threads, down), ceil_div(p.n, WIDE));
+    const long across = threads > 1 && wanted > ceil_div(p.n, BN) ? wanted : ceil_div(p.n, BN);
+    const long rows = least(BM, ceil_div(ceil_div(p.m, down), TALL) * TALL);
+    const long cols = ceil_div(ceil_div(p.n, across), WIDE) * WIDE;
+    const long tiles_m = ceil_div(p.m, rows), tiles = tiles_m * ceil_div(p.n, cols);
+#ifdef _OPENMP
+#pragma omp parallel for schedule(dynamic) num_threads(threads) if (threads > 1 && tiles > 1)
+#endif
+    for (long i = 0; i < tiles; ++i) {
+        const long m = i % tiles_m * rows, n = i / tiles_m * cols;
+        const Tile t = {m, n, least(rows, p.m - m), least(cols, p.n - n)};
+        accumulate(p, t, scratch);
+        finish(p, t, scratch.c);
+    }
+}
+
+}  // namespace
+
+// Strides are in elements. `bias` is contiguous, and not read where BIAS is 0; the rows of C are
+// contiguous. M and N are positive; K may be 0.
+extern "C" __attribute__((visibility("default"))) void aot_gemm(
+    const void* a, const void* b, const void* bias, void* c, int64_t m, int64_t n, int64_t k,
+    int64_t a_row, int64_t a_col, int64_t b_row, int64_t b_col, int64_t c_row, int64_t threads) {
+    const Problem p = {{static_cast<const Element*>(a), a_row, a_col},
+                       {static_cast<const Element*>(b), b_row, b_col},
+                       static_cast<const Element*>(bias),
+                       static_cast<Element*>(c),
+                       m,
+                       n,
+                       k,
+                       c_row};
+    run(p, threads < 1 ? 1 : threads);
+}

@@ -1,0 +1,1 @@
+"""Kernels alone: neither setup.py nor an extension module."""

@@ -1,0 +1,1 @@
+"""Not a package of the wheel: it serves the build alone."""

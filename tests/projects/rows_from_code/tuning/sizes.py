@@ -1,0 +1,3 @@
+"""Imported by the rows: a part of what they are made from."""
+
+BLOCKS = (64, 128)

@@ -1,0 +1,1 @@
+"""A src layout, and artifacts in a package below the top."""

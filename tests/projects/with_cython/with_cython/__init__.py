@@ -1,0 +1,1 @@
+"""A Cython module and kernels in one wheel."""

@@ -1,0 +1,1 @@
+"""An extension module and kernels in one wheel."""

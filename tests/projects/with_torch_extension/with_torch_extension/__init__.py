@@ -1,0 +1,1 @@
+"""A torch extension and kernels in one wheel."""
