@@ -109,11 +109,10 @@ def split(
 
 
 def _backend_requirements() -> list[str]:
-    from aot_build.backends import registry
+    from aot_build.commands.asked import config_settings
+    from aot_build.opening import requirements
 
-    # The one place that asks; a registry that states none needs none.
-    requirements = getattr(registry, "requirements", lambda project: ())
     try:
-        return list(requirements(os.getcwd()))
+        return requirements(os.getcwd(), config_settings())
     except AotBuildError as error:
         raise SystemExit(f"error: {error}") from None

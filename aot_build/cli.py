@@ -18,13 +18,8 @@ from aot_build._version import VERSION
 from aot_build.errors import AotBuildError, InputError, KernelsFailed, did_you_mean
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str]) -> int:
     """Run one command. Returns the exit status."""
-    arguments = sys.argv[1:] if arguments is None else arguments
-    from aot_build.fastpath import nothing_to_do
-
-    if nothing_to_do(arguments):
-        return 0
     chosen = _parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, _interrupt)
     try:

@@ -35,7 +35,8 @@ def _encode(value: object) -> tuple[bytes, bytes]:
     if isinstance(value, float):
         return b"f", struct.pack("<d", value)
     if isinstance(value, str):
-        return b"s", value.encode("utf-8", "surrogateescape")
+        # Not surrogateescape: it gives two different texts the same bytes.
+        return b"s", value.encode("utf-8", "surrogatepass")
     if isinstance(value, bytes):
         return b"b", value
     if isinstance(value, Mapping):

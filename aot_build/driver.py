@@ -1,6 +1,6 @@
-"""The guarded process that owns the pool: `python -m aot_build.driver <pipe>`.
+"""The guarded process that owns the pool; frontend.py starts it.
 
-It reads one request on standard input and writes events to the pipe, one JSON line each; the last
+It reads one request on standard input and writes events to a pipe, one JSON line each; the last
 one is BuildFinished or BuildError. It lives in a session of its own, so that a Ctrl-C reaches it
 only through whoever asked for the build, and it ends when they do.
 """
@@ -11,6 +11,7 @@ import sys
 import traceback
 from pathlib import Path
 from types import FrameType
+from typing import NoReturn
 
 from aot_build import snapshot
 from aot_build.errors import (
@@ -33,15 +34,15 @@ from aot_build.process import become_subreaper, watch_processes
 from aot_build.request import Request, decode_request
 
 
-def main(arguments: list[str]) -> int:
-    """Serve one request. Returns the exit status."""
+def main(pipe: int) -> NoReturn:
+    """Serve one request, telling events to the pipe with this descriptor; then exit."""
     request = decode_request(sys.stdin.buffer.readline())
     sys.stdin.close()
     become_subreaper()
     watch_processes(request.watched)
     signal.signal(signal.SIGTERM, _interrupt)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    emit = _emitter(int(arguments[0]))
+    emit = _emitter(pipe)
     try:
         emit(_serve(request, emit))
     except AotBuildError as error:
@@ -49,7 +50,9 @@ def main(arguments: list[str]) -> int:
     except Exception as error:
         traceback.print_exc()
         emit(BuildError.of(_unexpected(request, error)))
-    return 0
+    sys.stdout.flush()
+    # Nothing is left to be done, and no thread is to be waited for.
+    os._exit(0)
 
 
 def _serve(request: Request, emit: Emit) -> Event:
@@ -102,9 +105,3 @@ def _unexpected(request: Request, error: Exception) -> AotBuildError:
         return EnvironmentProblem("the build cannot go on", {"error": error, "log": log})
     problem = f"{type(error).__name__}: {error}"
     return InternalError("the build broke", {"error": problem, "log": log}, "please report this")
-
-
-if __name__ == "__main__":
-    status = main(sys.argv[1:])
-    sys.stdout.flush()
-    os._exit(status)

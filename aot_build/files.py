@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import os
 import secrets
+import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +22,10 @@ Stat = tuple[int, int, int, int, int]
 
 def stat_row(path: str | Path) -> Stat:
     """What the stat index and the snapshot compare. Raises OSError."""
-    found = os.stat(path)
+    return _as_row(os.stat(path))
+
+
+def _as_row(found: os.stat_result) -> Stat:
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
@@ -120,6 +124,8 @@ class StatIndex:
         self._seen: dict[str, _Row | None] = {}
         self.read = 0
         """How many files had to be read."""
+        self.racy: set[str] = set()
+        """Those of them that had changed so shortly before that their stat proves nothing."""
 
     def digest(self, path: str) -> str | None:
         """xxh3-128 of the file, or None where no regular file is there."""
@@ -131,13 +137,18 @@ class StatIndex:
         return row.digest if row else None
 
     def _look(self, path: str) -> _Row | None:
+        now = time.time_ns()
         try:
-            stat = stat_row(path)
+            row = _regular_row(path)
+            if row is None:
+                return None
             kept = self._kept.get(path)
-            if kept is not None and kept.stat == stat:
+            if kept is not None and kept.stat == row:
                 return kept
             self.read += 1
-            return _Row(stat, file_digest(path))
+            if is_racy(row, now):
+                self.racy.add(path)
+            return _Row(row, file_digest(path))
         except OSError:
             return None
 
@@ -147,23 +158,28 @@ class StatIndex:
 
     def held_since(self, path: str, since_ns: int) -> bool:
         """Whether a file is as it was when it was digested, or before `since_ns` (Unix time)."""
-        known = self._seen.get(path)
         try:
-            now = stat_row(path)
+            now = _regular_row(path)
         except OSError:
-            return path in self._seen and known is None
-        if known is not None:
-            return now == known.stat
-        return max(now[3], now[4]) < since_ns
+            now = None
+        if path in self._seen:
+            known = self._seen[path]
+            return now == (known.stat if known else None)
+        return now is not None and max(now[3], now[4]) < since_ns
 
     def save(self) -> None:
         """Keep what was seen for the next build, racy rows left out. Does nothing on OSError."""
         if self._path is None:
             return
-        now = time.time_ns()
-        rows = {p: r for p, r in self._seen.items() if r is not None and not is_racy(r.stat, now)}
+        rows = {p: r for p, r in self._seen.items() if r is not None and p not in self.racy}
         with contextlib.suppress(OSError):
             write_atomic(self._path, msgspec.msgpack.encode(rows))
+
+
+def _regular_row(path: str) -> Stat | None:
+    """None for what is no regular file: opening a pipe would wait for ever. Raises OSError."""
+    found = os.stat(path)
+    return _as_row(found) if stat.S_ISREG(found.st_mode) else None
 
 
 def _read_rows(path: Path) -> dict[str, _Row]:

@@ -32,6 +32,12 @@ from aot_build.request import Request
 STOP_SECONDS = 3.0
 """How long a driver may take to clean up before it is killed."""
 
+_BOOT = (
+    "import sys; sys.path[:] = sys.argv[2:]; "
+    "from aot_build.driver import main; main(int(sys.argv[1]))"
+)
+"""`python -m aot_build.driver`, on the import path of this process."""
+
 
 class Build:
     """A build under way, in a process of its own. `wait` may be called once or often."""
@@ -109,13 +115,11 @@ class Build:
         # The driver's own output must not hold the front end's: pip waits for every holder.
         with open(folder / "driver.log", "wb") as log:
             self._driver = subprocess.Popen(
-                # -P: the folder that a front end stands in must not shadow a module.
-                [sys.executable, "-P", "-m", "aot_build.driver", str(sender)],
+                [sys.executable, "-P", "-c", _BOOT, str(sender), *_import_path()],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
                 pass_fds=(sender,),
-                env=_environment(),
                 start_new_session=True,
             )
         os.close(sender)
@@ -159,13 +163,17 @@ class Build:
         )
 
 
-def _environment() -> dict[str, str]:
-    """This process's; where aot_build runs from a checkout, the driver finds it there as well."""
+def _import_path() -> list[str]:
+    """This process's import path, for the driver: an isolated build has aot_build only there.
+
+    The folder that the front end stands in, or was started from, is left out: a project's
+    `platform.py` must not shadow a module of the driver.
+    """
     own = str(Path(__file__).parent.parent)
-    if own.endswith(("site-packages", "dist-packages")):
-        return dict(os.environ)
-    paths = [own, *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    here = {os.getcwd(), os.path.dirname(os.path.abspath(sys.argv[0]))} - {own}
+    paths = [os.path.abspath(path) for path in sys.path if path]
+    paths = [path for path in paths if path not in here]
+    return paths if own in paths else [own, *paths]
 
 
 def write_summary(text: str) -> None:

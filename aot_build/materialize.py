@@ -9,14 +9,15 @@ unfinished. Files that no longer belong there are removed.
 import contextlib
 import json
 import os
-from pathlib import Path
+import shutil
+from pathlib import Path, PurePosixPath
 
 import msgspec
 
 import aot_build.runtime
 from aot_build.core.manifest import Entry, manifest, place
 from aot_build.files import Stat, stat_row, write_atomic
-from aot_build.store.protocol import Store
+from aot_build.core.store import Store
 
 MANIFEST = "manifest.json"
 RUNTIME = "__init__.py"
@@ -77,12 +78,12 @@ class ResultFolder:
 
     def _clear_the_way(self, wanted: set[str]) -> None:
         """A file may stand where a folder must go: a variant of one file has become one of two."""
-        folders = {os.path.dirname(name) for name in wanted}
+        folders = {folder for name in wanted for folder in PurePosixPath(name).parents}
         for folder in sorted(folders):
             path = self.path / folder
             if path.is_file() or path.is_symlink():
                 path.unlink()
-            path.mkdir(parents=True, exist_ok=True)
+            path.mkdir(exist_ok=True)
 
     def _place(self, entry: Entry, store: Store) -> bool:
         places = place(entry.variant, entry.artifacts)
@@ -93,6 +94,8 @@ class ResultFolder:
                 row = self._index.get(name)
                 if row and row.digest == artifact.digest and row.stat == stat_row(path):
                     continue
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
             if not store.fetch(artifact.digest, path):
                 return False
             self._index[name] = _Placed(stat_row(path), artifact.digest)
@@ -105,8 +108,9 @@ class ResultFolder:
             return False
 
     def _prune(self, wanted: set[str]) -> None:
-        for folder, _, names in os.walk(self.path, topdown=False):
-            for name in names:
+        for folder, folders, names in os.walk(self.path, topdown=False):
+            links = [name for name in folders if os.path.islink(os.path.join(folder, name))]
+            for name in (*names, *links):
                 path = os.path.join(folder, name)
                 if os.path.relpath(path, self.path).replace(os.sep, "/") not in wanted:
                     os.unlink(path)

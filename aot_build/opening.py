@@ -1,6 +1,7 @@
 """From a request to an open workspace: settings are read once, in the driver."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from aot_build.backends.registry import Registry
@@ -34,3 +35,14 @@ def load_settings(request: Request) -> tuple[Settings | None, Registry]:
 def open_workspace(settings: Settings, registry: Registry, emit: Emit) -> Workspace:
     """The rooms for a build; close it."""
     return Workspace(settings, registry, dict(os.environ), emit)
+
+
+def requirements(project: str, config_settings: Mapping[str, object]) -> list[str]:
+    """What an isolated build of a project needs besides: requirements of its kernels' backends.
+
+    Asked for targets that are enabled. Raises InputError for wrong settings.
+    """
+    request = Request(project=os.path.realpath(project), config_settings=config_settings)
+    settings, registry = load_settings(request)
+    backends = {spec.backend for spec in settings.kernels} if settings else set()
+    return sorted({need for name in backends for need in registry.get(name).requires})

@@ -42,9 +42,18 @@ def collect(folder: Path, patterns: tuple[str, ...]) -> tuple[Artifact, ...]:
 
 
 def _matches(name: str, pattern: str) -> bool:
-    """`**/` also stands for no folder at all, as in pathlib."""
-    plain = pattern.replace("**/", "")
-    return fnmatch.fnmatchcase(name, pattern) or fnmatch.fnmatchcase(name, plain)
+    """As in pathlib: `*` stays within a folder, `**` stands for any number of them, or none."""
+    return _match(name.split("/"), pattern.split("/"))
+
+
+def _match(names: list[str], patterns: list[str]) -> bool:
+    if not patterns:
+        return not names
+    if patterns[0] == "**":
+        return _match(names, patterns[1:]) or (bool(names) and _match(names[1:], patterns))
+    if not names or not fnmatch.fnmatchcase(names[0], patterns[0]):
+        return False
+    return _match(names[1:], patterns[1:])
 
 
 def _artifact(folder: Path, name: str) -> Artifact:

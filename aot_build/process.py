@@ -95,8 +95,11 @@ def children(pid: int) -> list[int]:
     with contextlib.suppress(OSError):
         for task in os.listdir(f"/proc/{pid}/task"):
             # A thread may end between the two calls; its children are then another one's.
-            with contextlib.suppress(OSError), open(f"/proc/{pid}/task/{task}/children") as stream:
-                found += map(int, stream.read().split())
+            with (
+                contextlib.suppress(OSError),
+                open(f"/proc/{pid}/task/{task}/children", "rb", buffering=0) as stream,
+            ):
+                found += map(int, stream.readall().split())
     return found
 
 
@@ -116,6 +119,24 @@ def start_ticks(pid: int) -> int | None:
             return int(stream.read().rpartition(b")")[2].split()[19])
     except (OSError, IndexError):
         return None
+
+
+def oom_score(pid: int) -> int | None:
+    """How much the kernel prefers to kill it for lack of memory, -1000 to 1000; None: not told."""
+    try:
+        with open(f"/proc/{pid}/oom_score_adj", "rb", buffering=0) as stream:
+            return int(stream.readall())
+    except OSError:
+        return None
+
+
+def set_oom_score(score: int) -> None:
+    """Set it for this process and what it will start. Anyone may raise it."""
+    with (
+        contextlib.suppress(OSError),
+        open("/proc/self/oom_score_adj", "wb", buffering=0) as stream,
+    ):
+        stream.write(b"%d" % score)
 
 
 def kill(pid: int, signum: signal.Signals = signal.SIGKILL) -> None:
@@ -146,11 +167,12 @@ def _lists_children() -> bool:
 
 def _parents() -> list[tuple[int, int]]:
     """Every process with its parent."""
-    if sys.platform == "linux":
-        return [(int(name), _parent(name)) for name in os.listdir("/proc") if name.isdigit()]
-    table = subprocess.run(["ps", "-axo", "pid=,ppid="], capture_output=True, check=True, text=True)
-    rows = [line.split() for line in table.stdout.splitlines()]
-    return [(int(child), int(parent)) for child, parent in rows]
+    if sys.platform != "linux":
+        command = ["ps", "-axo", "pid=,ppid="]
+        table = subprocess.run(command, capture_output=True, check=True, text=True)
+        rows = [line.split() for line in table.stdout.splitlines()]
+        return [(int(child), int(parent)) for child, parent in rows]
+    return [(int(name), _parent(name)) for name in os.listdir("/proc") if name.isdigit()]
 
 
 def _parent(name: str) -> int:

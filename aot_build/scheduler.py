@@ -5,6 +5,7 @@ left behind, publish, give the lock back. Nobody waits for a lock while somethin
 """
 
 import dataclasses
+import os
 import shutil
 import statistics
 import time
@@ -155,15 +156,17 @@ class Scheduler:
     def _submit(self, task: _Task) -> None:
         task.attempts += 1
         task.started_ns = time.time_ns()
-        action, folder = task.action, self._space.work / str(task.id)
-        shutil.rmtree(folder, ignore_errors=True)
-        for name in ("out", "tmp"):
-            (folder / name).mkdir(parents=True)
+        action = task.action
+        if task.attempts > 1:
+            self._remove_folders(task)
+        for folder in self._folders(task):
+            os.mkdir(folder)
+        out, scratch = self._folders(task)
         order = WorkOrder(
             action=action,
             roots=dict(self._space.roles.roots),
-            out_dir=str(folder / "out"),
-            scratch=str(folder / "tmp"),
+            out_dir=out,
+            scratch=scratch,
             import_roots=tuple(map(str, self._space.settings.import_roots)),
         )
         self._tell(ActionStarted(action.kernel, action.label, action.target))
@@ -201,7 +204,7 @@ class Scheduler:
             self._fail(task, Failure("error", report.error, self._log(task)))
             return
         try:
-            artifacts = collect(self._space.work / str(task.id) / "out", task.action.outputs)
+            artifacts = collect(Path(self._folders(task)[0]), task.action.outputs)
         except OutputProblem as problem:
             self._fail(task, Failure(problem.outcome, str(problem), self._log(task)))
             return
@@ -212,7 +215,7 @@ class Scheduler:
     ) -> None:
         trace = self._with_distributions(report.trace)
         result = ActionResult(artifacts, report.metadata, end.seconds, end.peak_bytes)
-        folder = self._space.work / str(task.id) / "out"
+        folder = Path(self._folders(task)[0])
         key = None
         if self._inputs_hold(task, trace):
             key = action_key(task.action, self._space.closures.closure(trace))
@@ -273,7 +276,7 @@ class Scheduler:
         action = task.action
         for outcome in (task.outcome, *task.followers):
             outcome.result, outcome.failure, outcome.trace = result, failure, task.outcome.trace
-        shutil.rmtree(self._space.work / str(task.id), ignore_errors=True)
+        self._remove_folders(task)
         if failure is None:
             self._remove_log(task)
             self._tell(
@@ -290,6 +293,18 @@ class Scheduler:
             )  # fmt: skip
 
     # What serves the stations
+
+    def _folders(self, task: _Task) -> tuple[str, str]:
+        """Where the action leaves its outputs, and its scratch."""
+        base = f"{self._space.work}/{task.id}"
+        return f"{base}.out", f"{base}.tmp"
+
+    def _remove_folders(self, task: _Task) -> None:
+        for folder in self._folders(task):
+            try:
+                os.rmdir(folder)  # Outputs were moved away: most often there is nothing left.
+            except OSError:
+                shutil.rmtree(folder, ignore_errors=True)
 
     def _log(self, task: _Task) -> str:
         name = f"{task.action.kernel}-{task.action.target.replace(':', '-')}-{task.key[:16]}.log"

@@ -42,7 +42,8 @@ def path_of(project: str) -> str:
 def identity(project: str, request: str) -> str:
     """What must be the same for a snapshot to speak of this build at all."""
     own = os.path.dirname(os.path.abspath(__file__))
-    return "\n".join((project, request, own, sys.executable, sys.version, *sys.path[1:]))
+    places = [path for path in sys.path if path.endswith("-packages")]
+    return "\n".join((project, request, own, sys.executable, sys.version, *places))
 
 
 def environment(names: list[str]) -> str:
@@ -62,7 +63,7 @@ def fresh(project: str, request: str) -> tuple[str, str] | None:
         with open(path_of(project), "rb", buffering=0) as stream:
             content = stream.read()
         return _check(content, project, request)
-    except (OSError, ValueError, IndexError):
+    except (OSError, ValueError, IndexError, TypeError):
         return None
 
 
@@ -89,17 +90,18 @@ def _check(content: bytes, project: str, request: str) -> tuple[str, str] | None
 def _inputs_hold(paths: list[str], rows: list[int]) -> bool:
     stat, at = os.stat, 0
     for path in paths:
-        inode = rows[at + 1]
+        changed = rows[at + 4]
         try:
             found = stat(path)
         except OSError:
-            if inode != 0:
+            if changed != 0:
                 return False
         else:
-            if inode != 1 and (
-                found.st_ino != inode
+            # Not told by the inode: the root of a tmpfs has number 1.
+            if changed != 1 and (
+                found.st_ino != rows[at + 1]
                 or found.st_mtime_ns != rows[at + 3]
-                or found.st_ctime_ns != rows[at + 4]
+                or found.st_ctime_ns != changed
                 or found.st_size != rows[at + 2]
                 or found.st_dev != rows[at]
             ):

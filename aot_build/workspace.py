@@ -25,7 +25,7 @@ from aot_build.settings import Settings
 from aot_build.store.local import LocalStore
 from aot_build.store.locks import Locks
 from aot_build.store.log import BuildLog
-from aot_build.store.protocol import Store
+from aot_build.core.store import Store
 from aot_build.store.tiered import Tiered
 from aot_build.toolchains.cxx import find_cxx
 from aot_build.toolchains.distributions import Distributions
@@ -113,7 +113,7 @@ class Workspace:
         return LocalPool(
             self.slots,
             env=dict(self.env),
-            preload=("aot_build.backends.work",),
+            preload=("aot_build.backends.work", "aot_build.backends.cpp"),
             log=self.folder / "forkserver.log",
         )
 

@@ -114,8 +114,8 @@ class Cpp:
         for number, (source, _) in enumerate(action.inputs):
             built, depfile = scratch / f"{number}.o", scratch / f"{number}.d"
             command = [
-                *_compile_words(action, params, roles, order), roles.decode(source),
-                "-c", "-o", built.name, "-MD", "-MF", depfile.name,
+                *_compile_words(action, params, roles, order), f"-frandom-seed={source}",
+                roles.decode(source), "-c", "-o", built.name, "-MD", "-MF", depfile.name,
             ]  # fmt: skip
             if error := _run(command, env, scratch):
                 return WorkReport(error=error)
@@ -126,7 +126,7 @@ class Cpp:
         link += [roles.expand(flag) for flag in params["link-flags"]]
         if error := _run(link, env, scratch):
             return WorkReport(error=error)
-        searched = [roles.decode(d) for d in params["include-dirs"]]
+        searched = _searched(action, params, roles)
         return WorkReport(trace=trace_of_depfiles(depfiles, searched, roles, scratch))
 
 
@@ -139,7 +139,10 @@ def _keyed_env(
 
 def _command_env(action: Action, roles: Roles, order: WorkOrder) -> dict[str, str]:
     passed = {name: os.environ[name] for name in PASSED_ENV if name in os.environ}
+    places = {"{out_dir}": order.out_dir, "{target}": action.target}
     keyed = {name: roles.expand(value) for name, value in action.env}
+    for place, path in places.items():
+        keyed = {name: value.replace(place, path) for name, value in keyed.items()}
     return passed | FIXED_ENV | {"TMPDIR": order.scratch} | keyed
 
 
@@ -150,19 +153,40 @@ def _compile_words(
     for name, value in params["row"]:
         if value is not None:
             macros.append(f"-D{name}={int(value) if isinstance(value, bool) else value}")
-    project = roles.decode("{project}")
     return [
         *action.command,
         f"-std={params['standard']}",
         "-fPIC",
-        f"-ffile-prefix-map={order.scratch}=.",
-        f"-ffile-prefix-map={project}=.",
-        "-frandom-seed=aot",
+        *_prefix_maps(order),
         *(["-fopenmp"] if params["openmp"] else []),
         *(f"-I{roles.decode(d)}" for d in params["include-dirs"]),
         *macros,
         *(roles.expand(flag) for flag in params["flags"]),
     ]
+
+
+def _prefix_maps(order: WorkOrder) -> list[str]:
+    """The last map that fits wins: the deepest folder comes last, scratch lies in the project."""
+    roots = {root: "." if role == "project" else role for role, root in order.roots.items()}
+    roots[order.scratch] = "."
+    return [f"-ffile-prefix-map={root}={roots[root]}" for root in sorted(roots, key=len)]
+
+
+def _searched(action: Action, params: Mapping[str, Any], roles: Roles) -> list[str]:
+    """The folders that the action names for headers, in the order in which gcc looks there."""
+    named: dict[str, list[str]] = {"-iquote": [], "-I": [], "-isystem": [], "-idirafter": []}
+    named["-I"] += [roles.decode(d) for d in params["include-dirs"]]
+    words = iter(roles.expand(flag) for flag in params["flags"])
+    for word in words:
+        for option, folders in named.items():
+            if word.startswith(option):
+                folders.append(word[len(option) :] or next(words, ""))
+    env = {name: roles.expand(value).split(os.pathsep) for name, value in action.env}
+    ordered = (
+        *named["-iquote"], *named["-I"], *env.get("CPATH", ()), *named["-isystem"],
+        *env.get("CPLUS_INCLUDE_PATH", ()), *named["-idirafter"],
+    )  # fmt: skip
+    return [folder for folder in ordered if os.path.isabs(folder)]
 
 
 def _shared_flags(params: Mapping[str, Any]) -> list[str]:

@@ -2,18 +2,34 @@
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from aot_build.core.roles import Roles
 from aot_build.core.trace import Trace
 
+_WORD = re.compile(r"(?:(?<!\\)(?:\\\\)*\\[ \t]|[^ \t])+")
+_BLANK = re.compile(r"(\\*)\\([ \t])")
+_ASKED = re.compile(rb"__has_include(?:_next)?\s*\(\s*[<\"]([^>\"\n]+)[>\"]")
+
 
 def read_depfile(text: str) -> list[str]:
-    """The prerequisites of a depfile: continuation lines, `\\ ` and `$$` undone."""
-    body = text.replace("\\\n", " ").partition(": ")[2]
-    words = re.findall(r"(?:\\.|[^\s\\])+", body)
-    return [re.sub(r"\\(.)", r"\1", word).replace("$$", "$") for word in words]
+    """The prerequisites of all rules of a depfile, escapes undone, in order, each once.
+
+    gcc (libcpp, mkdeps.cc) puts a backslash before a blank, `#` and, since release 14, `:`,
+    doubles the backslashes before a blank and every `$`, and leaves all other backslashes alone.
+    """
+    found: dict[str, None] = {}
+    for rule in text.replace("\\\n", " ").split("\n"):
+        _, *rest = re.split(r":(?=[ \t]|$)", rule, maxsplit=1)
+        for word in _WORD.findall("".join(rest)):
+            found[_plain(word)] = None
+    return list(found)
+
+
+def _plain(word: str) -> str:
+    word = _BLANK.sub(lambda blank: blank[1][: len(blank[1]) // 2] + blank[2], word)
+    return re.sub(r"\\([#:])", r"\1", word).replace("$$", "$")
 
 
 def trace_of_depfiles(
@@ -21,9 +37,9 @@ def trace_of_depfiles(
 ) -> Trace:
     """What a compile read, and where the headers that it found could have been shadowed.
 
-    `searched` are the declared include directories in their order (absolute). A header found in
-    one of them, or beyond them, was looked for in each earlier one, and beside the files that
-    include it.
+    `searched` are the include directories that were named, in their order (absolute). A header
+    found in one of them, or beyond them, was looked for in each earlier one, and beside the files
+    that include it. A name that a source asks for by `__has_include` was looked for everywhere.
     """
     read = set()
     for depfile in depfiles:
@@ -31,25 +47,37 @@ def trace_of_depfiles(
             read.add(os.path.normpath(os.path.join(scratch, word)))
     inside = str(scratch) + os.sep
     files = sorted(path for path in read if not path.startswith(inside))
-    absent = _shadows(files, [os.path.normpath(d) for d in searched], roles.decode("{project}"))
+    own = roles.decode("{project}") + os.sep
+    folders = [os.path.normpath(d) for d in searched]
+    beside = sorted({os.path.dirname(path) for path in files if path.startswith(own)})
+    asked = set(_asked_for([p for p in files if p.startswith((own, *folders))], folders, beside))
+    absent = {p for p in asked | set(_shadows(files, folders, beside)) if not os.path.lexists(p)}
+    files += [path for path in asked if os.path.isfile(path)]
     return Trace(
-        files=tuple(sorted(map(roles.encode, files))),
+        files=tuple(sorted(set(map(roles.encode, files)))),
         absent=tuple(sorted(map(roles.encode, absent))),
     )
 
 
-def _shadows(files: Sequence[str], searched: Sequence[str], project: str) -> set[str]:
+def _shadows(files: Sequence[str], searched: Sequence[str], beside: Sequence[str]) -> Iterator[str]:
     """Paths that an `#include` would have taken instead, had they existed."""
-    beside = {os.path.dirname(path) for path in files if path.startswith(project + os.sep)}
-    absent = set()
     for path in files:
-        for names in _names_of(path, searched):
-            name, earlier = names
+        for name, earlier in _names_of(path, searched):
             for folder in (*earlier, *beside):
-                candidate = f"{folder}/{name}"
-                if candidate != path and not os.path.lexists(candidate):
-                    absent.add(candidate)
-    return absent
+                yield f"{folder}/{name}"
+
+
+def _asked_for(
+    files: Sequence[str], searched: Sequence[str], beside: Sequence[str]
+) -> Iterator[str]:
+    """Paths that answer the `__has_include` of some files: a depfile does not tell of them."""
+    for path in files:
+        try:
+            names = _ASKED.findall(Path(path).read_bytes())
+        except OSError:
+            continue
+        for name in map(os.fsdecode, names):
+            yield from (os.path.normpath(f"{folder}/{name}") for folder in (*searched, *beside))
 
 
 def _names_of(path: str, searched: Sequence[str]) -> list[tuple[str, Sequence[str]]]:
@@ -62,7 +90,7 @@ def _names_of(path: str, searched: Sequence[str]) -> list[tuple[str, Sequence[st
     if found:
         return found
     for marker in ("/include/", "/c++/"):
-        if marker in path and searched:
-            name = path.rpartition(marker)[2]
-            return [(name, searched), (os.path.basename(path), searched)]
+        if marker in path:
+            parts = path.rpartition(marker)[2].split("/")
+            return [("/".join(parts[first:]), searched) for first in range(len(parts))]
     return []

@@ -96,7 +96,8 @@ def call_recorded(
     """
     sys.path[:0] = list(order.import_roots)
     for name, value in order.action.env:
-        os.environ[name] = Roles(order.roots).expand(value).replace("{out_dir}", order.out_dir)
+        value = Roles(order.roots).expand(value).replace("{out_dir}", order.out_dir)
+        os.environ[name] = value.replace("{target}", order.action.target)
     recording = Recording(Roles(order.roots), ignore=(order.out_dir, order.scratch))
     recording.start()
     answer = call(find_attribute(source))

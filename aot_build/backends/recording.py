@@ -5,6 +5,7 @@ action and end.
 """
 
 import builtins
+import functools
 import importlib
 import os
 import sys
@@ -13,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, MutableMapping
 from typing import Any
 
+from aot_build.backends.imports import listed_by_importer, passed_over
 from aot_build.core.roles import Roles
 from aot_build.core.trace import Trace
 
@@ -37,6 +39,7 @@ class Recording:
         self._opened: Counter[str] = Counter()
         self._written: set[str] = set()
         self._listed: set[str] = set()
+        self._missed: set[str] = set()
         self._variables: set[str] = set()
         self._packages: set[str] = set()
         self._before = set(sys.modules)
@@ -47,6 +50,8 @@ class Recording:
         original = builtins.__import__
         builtins.__import__ = self._watched_import(original)
         importlib.import_module = self._watched_import_module(importlib.import_module)
+        os.stat = self._watched_stat(os.stat)  # type: ignore[assignment]
+        os.lstat = self._watched_stat(os.lstat)  # type: ignore[assignment]
         recorded = RecordingEnviron(os.environ, self._variables)
         os.environ = recorded  # type: ignore[assignment]  # noqa: B003 (it wraps the old one)
 
@@ -54,14 +59,36 @@ class Recording:
         if event == "open":
             path, _, flags = args
             if isinstance(path, (str, bytes)):
-                if isinstance(flags, int) and flags & _WRITES:
-                    self._written.add(_absolute(path))
-                else:
-                    self._opened[_absolute(path)] += 1
+                self._note_open(_absolute(path), isinstance(flags, int) and bool(flags & _WRITES))
         elif event in ("os.listdir", "os.scandir"):
-            path = args[0] if args else "."
-            if isinstance(path, (str, bytes)):
+            path = "." if args[0] is None else args[0]
+            if isinstance(path, (str, bytes)) and not listed_by_importer(1):
                 self._listed.add(_absolute(path))
+        elif event in ("os.rename", "os.link", "os.symlink"):
+            self._written.add(_absolute(args[1]))
+
+    def _watched_stat(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        """No audit event tells of a look at what is not there, as `os.path.exists` takes."""
+
+        def watched(path: Any, **options: Any) -> Any:
+            try:
+                return original(path, **options)
+            except (FileNotFoundError, NotADirectoryError):
+                if options.get("dir_fd") is None:
+                    self._missed.add(_absolute(path))
+                raise
+
+        for able in (os.supports_dir_fd, os.supports_fd, os.supports_follow_symlinks):
+            if original in able:
+                able.add(watched)
+        return watched
+
+    def _note_open(self, path: str, writes: bool) -> None:
+        """What the action wrote itself is not its input, unless it was read before."""
+        if not writes and path not in self._written:
+            self._opened[path] += 1
+        elif writes and path not in self._opened:
+            self._written.add(path)
 
     def _watched_import(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def watched(name: str, *args: Any, **kwargs: Any) -> Any:
@@ -85,15 +112,17 @@ class Recording:
         opened = dict(self._opened)
         sources, packages = self._imports()
         packages |= {_package_of(p) for p in opened if _in_site_packages(p)} - {""}
-        read = {p for p in opened if self._counts(p)} - self._written
+        read = {p for p in opened if self._counts(p)}
         # The import itself opens a source once; whoever opens it again wants its text.
         modules = {p for p in sources if opened.get(p, 0) <= 1}
         files = (read | sources) - modules
         listed = {p for p in self._listed if self._counts(p) and os.path.isdir(p)}
+        looked_for = {p for p in (*files, *self._missed) if self._counts(p)}
+        looked_for |= self._shadows(sources, packages)
         return Trace(
             files=self._encode(p for p in files if os.path.isfile(p)),
             modules=self._encode(modules),
-            absent=self._encode(p for p in files if not os.path.lexists(p)),
+            absent=self._encode(p for p in looked_for if not os.path.lexists(p)),
             listings=self._encode(listed),
             distributions=tuple(sorted(packages)),
             env=tuple(sorted(self._variables - UNRECORDED)),
@@ -119,22 +148,49 @@ class Recording:
                 sources.add(path)
         return sources, packages
 
+    def _shadows(self, sources: set[str], packages: set[str]) -> set[str]:
+        """Files of the project that the imports would have taken, had they existed."""
+        inside = [p for p in map(_absolute, sys.path) if self._of_project(p)]
+        shadows: set[str] = set()
+        for top in packages | {n for n in self._packages if n not in sys.modules}:
+            shadows.update(passed_over(top, inside))
+        for path in sources:
+            folder, name = os.path.split(path)
+            if name.startswith("__init__."):
+                folder, name = os.path.split(folder)
+            folders = inside[: inside.index(folder)] if folder in inside else []
+            shadows.update(passed_over(name.partition(".")[0], [*folders, folder], path))
+        return shadows
+
+    def _of_project(self, folder: str) -> bool:
+        return self._roles.encode(folder).startswith("{project}") and self._counts(folder)
+
     def _counts(self, path: str) -> bool:
-        """Whether a file may be somebody's input: not ours, not Python's own, not a device."""
+        """Whether a path may be somebody's input: not ours, not Python's own, not a device."""
+        path += os.sep
         return not path.startswith(self._ignore) and not _in_site_packages(path)
 
 
 class RecordingEnviron(MutableMapping[str, str]):
-    """`os.environ`, and a note of each name that is looked up, set or not."""
+    """`os.environ`, and a note of each name that is looked up, set or not.
+
+    Taking all of it along, as `{**os.environ}` does for a subprocess, looks nothing up.
+    """
 
     def __init__(self, environ: MutableMapping[str, str], looked_up: set[str]) -> None:
         self._environ = environ
         self._looked_up = looked_up
         self._set: set[str] = set()
+        self._copied: list[str] = []
+        """Names that a copy in progress asks for next, the next one last."""
 
     def __getitem__(self, name: str) -> str:
-        if name not in self._set:
-            self._looked_up.add(name)
+        if self._copied and self._copied[-1] == name:
+            self._copied.pop()
+        else:
+            self._copied = []
+            if name not in self._set:
+                self._looked_up.add(name)
         return self._environ[name]
 
     def __setitem__(self, name: str, value: str) -> None:
@@ -146,7 +202,9 @@ class RecordingEnviron(MutableMapping[str, str]):
         del self._environ[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._environ)
+        names = list(self._environ)
+        self._copied = names[::-1]
+        return iter(names)
 
     def __len__(self) -> int:
         return len(self._environ)
@@ -173,6 +231,7 @@ def _absolute(path: str | bytes) -> str:
     return os.path.abspath(os.fsdecode(path))
 
 
+@functools.cache
 def _python_folders() -> set[str]:
     paths = sysconfig.get_paths()
     return {os.path.realpath(paths[n]) for n in ("stdlib", "platstdlib")} | {
@@ -193,3 +252,6 @@ def _package_of(path: str) -> str:
                 "" if top.endswith((".dist-info", ".egg-info", ".pth")) else top.partition(".")[0]
             )
     return ""
+
+
+_python_folders()  # Known before the first fork, it costs nothing afterwards.

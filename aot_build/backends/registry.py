@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.metadata
+from functools import cached_property
 from typing import cast
 
 import msgspec
@@ -21,9 +22,13 @@ class Registry:
     """Loads a backend when it is first asked for."""
 
     def __init__(self) -> None:
-        found = importlib.metadata.entry_points(group=GROUP)
-        self._places = {entry.name: entry.value for entry in found} | BUILT_IN
         self._loaded: dict[str, Backend] = {}
+
+    @cached_property
+    def _places(self) -> dict[str, str]:
+        """Where each backend is, by name; the metadata of everything installed is read for it."""
+        found = importlib.metadata.entry_points(group=GROUP)
+        return {entry.name: entry.value for entry in found} | BUILT_IN
 
     def names(self) -> list[str]:
         """Every backend that is installed."""
@@ -32,10 +37,12 @@ class Registry:
     def get(self, name: str) -> Backend:
         """The backend. Raises InputError for an unknown name, EnvironmentProblem where its
         package does not import."""
-        if name not in self._places:
-            raise InputError(f"unknown backend {name!r}", hint=did_you_mean(name, self._places))
         if name not in self._loaded:
-            self._loaded[name] = _load(name, self._places[name])
+            # A worker that needs a built-in one has no use for anybody's metadata.
+            place = BUILT_IN.get(name) or self._places.get(name)
+            if place is None:
+                raise InputError(f"unknown backend {name!r}", hint=did_you_mean(name, self._places))
+            self._loaded[name] = _load(name, place)
         return self._loaded[name]
 
     def options(self) -> dict[str, type[msgspec.Struct]]:

@@ -53,14 +53,16 @@ class Declared:
         return sorted(name for name in found if not self.leaves_out(name))
 
     def leaves_out(self, name: str) -> bool:
-        """Whether a file, relative to the project, is result or cache: never part of an sdist."""
-        parts = os.path.normpath(name).split(os.sep)
-        if RESULT in parts or parts[0] == "build":
-            return True
-        cache = self._cache_dir()
-        return cache is not None and parts[: len(cache)] == cache
+        """Whether a file, relative to the project, is of a build: never part of an sdist."""
+        return self.is_result(name) or _starts(name, ["build"])
 
-    def _cache_dir(self) -> list[str] | None:
+    def is_result(self, name: str) -> bool:
+        """Whether a file or folder, relative to the project, is an artifact or cached."""
+        cache = self.cache_dir()
+        return RESULT in _parts(name) or (cache is not None and _starts(name, cache))
+
+    def cache_dir(self) -> list[str] | None:
+        """The names that lead to a cache folder inside the project; None where it has none."""
         named = self.table.get("cache-dir")
         within = inside(self.project, named) if isinstance(named, str) else None
         return within.split(os.sep) if within else None
@@ -112,6 +114,14 @@ class Declared:
                 # What a module imports from beside it is needed as much as the module itself.
                 beside = sorted(os.listdir(os.path.join(self.project, folder)))
                 yield from (os.path.join(folder, f) for f in beside if f.endswith(".py"))
+
+
+def _parts(name: str) -> list[str]:
+    return os.path.normpath(name).split(os.sep)
+
+
+def _starts(name: str, parts: list[str]) -> bool:
+    return _parts(name)[: len(parts)] == parts
 
 
 def _strings(value: object) -> list[str]:

@@ -138,7 +138,11 @@ def _is_hook_process() -> bool:
     return "setuptools.build_meta" in sys.modules
 
 
-def _console(dist: Distribution) -> Callable[[Event], Any]:
+def _console(dist: Distribution) -> Callable[[Event], Any] | None:
+    verbose = int(getattr(dist, "verbose", 1))
+    if not verbose:
+        # `--quiet`: what fails is raised, and nothing else was asked for.
+        return None
     from aot_build.report.console import Console
 
-    return Console(sys.stderr, verbose=getattr(dist, "verbose", 1) > 1).emit
+    return Console(sys.stderr, verbose=verbose > 1).emit

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from aot_build.commands.arguments import merge_targets
-from aot_build.commands.declared import RESULT, Declared
+from aot_build.commands.declared import Declared
 from aot_build.commands.overlap import ATTRIBUTE, Overlap
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ def plug(dist: Distribution, project: str, table: dict[str, Any]) -> None:
     setattr(dist, ATTRIBUTE, overlap)
     if dist.script_args:
         dist.script_args = merge_targets(dist.script_args)
+    _hide_cache(overlap.declared)
     wrapped: dict[str, Callable[..., Any]] = {
         "get_command_class": _looking_up(dist),
         "has_ext_modules": _is_binary(overlap),
@@ -66,7 +67,7 @@ def _ending(dist: Distribution, overlap: Overlap) -> Callable[[], None]:
 
     def run_commands() -> None:
         dist.set_defaults()
-        _forget_result_packages(dist)
+        _forget_result_packages(dist, overlap.declared)
         try:
             original()
         finally:
@@ -75,13 +76,33 @@ def _ending(dist: Distribution, overlap: Overlap) -> Callable[[], None]:
     return run_commands
 
 
-def _forget_result_packages(dist: Distribution) -> None:
-    """Take earlier results out of the packages that discovery found in the source tree.
+def _hide_cache(declared: Declared) -> None:
+    """Keep discovery in a flat layout from taking the cache folder for a second package.
+
+    It would stop with "multiple top-level packages". The list belongs to the whole process, which
+    builds one project.
+    """
+    from setuptools.discovery import FlatLayoutPackageFinder as Finder
+
+    name = ".".join(declared.cache_dir() or ())
+    if name and name not in Finder.DEFAULT_EXCLUDE:
+        Finder.DEFAULT_EXCLUDE = (*Finder.DEFAULT_EXCLUDE, name, f"{name}.*")
+
+
+def _forget_result_packages(dist: Distribution, declared: Declared) -> None:
+    """Take artifacts and caches out of the packages that were found in the source tree.
 
     In place, since commands may hold the list already.
     """
+    from setuptools.discovery import find_package_path
+
+    folders = dist.package_dir or {}
     packages = dist.packages
-    kept = [name for name in packages or () if RESULT not in name.split(".")]
+    kept = [
+        name
+        for name in packages or ()
+        if not declared.is_result(find_package_path(name, folders, ""))
+    ]
     if isinstance(packages, list):
         packages[:] = kept
     elif packages:

@@ -58,6 +58,7 @@ class Forkserver:
         self._running: dict[int, _Running] = {}
         self._ended: list[wire.Ended] = []
         self._held_since = 0.0
+        self._adopts = process.is_subreaper()
         self._next_sample = 0.0
         self._preloads = Preloads(self._fork)
         self._poll = select.poll()
@@ -165,6 +166,8 @@ class Forkserver:
 
     def _strangers(self) -> list[int]:
         """Children that we did not fork: what ended jobs left running."""
+        if not self._adopts:
+            return []
         known = {*self._running, self._preloads.pid}
         return [pid for pid in process.children(os.getpid()) if pid not in known]
 
@@ -220,7 +223,7 @@ def _ended(run: _Running, status: int, cpu_seconds: float) -> wire.Ended:
         cpu_seconds=cpu_seconds,
         peak_bytes=run.peak_bytes,
         timed_out=run.timed_out,
-        starved=status == -signal.SIGKILL and oom_kills() > run.oom_kills,
+        starved=oom_kills() > run.oom_kills,
     )
 
 

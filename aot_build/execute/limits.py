@@ -4,6 +4,7 @@ Formats: cgroups(7), proc_pid_mountinfo(5); cpu.max, memory.max and memory.event
 cpu.cfs_quota_us, memory.limit_in_bytes and memory.oom_control of v1 (the kernel's admin guide).
 """
 
+import functools
 import os
 import re
 import sys
@@ -66,12 +67,17 @@ def _room(folder: Path) -> int | None:
 
 def oom_kills(root: Path = ROOT) -> int:
     """How often the kernel has killed for lack of memory, in our cgroup or else on this host."""
+    return _named(_text(_oom_file(root)), "oom_kill") or 0
+
+
+@functools.cache
+def _oom_file(root: Path) -> Path:
+    """The file that counts: found once, for it is read around each job."""
     for folder in cgroup_folders("memory", root):
         for name in ("memory.events", "memory.oom_control"):
-            count = _named(_text(folder / name), "oom_kill")
-            if count is not None:
-                return count
-    return _named(_text(root / "proc/vmstat"), "oom_kill") or 0
+            if _named(_text(folder / name), "oom_kill") is not None:
+                return folder / name
+    return root / "proc/vmstat"
 
 
 def cgroup_folders(controller: str, root: Path = ROOT) -> list[Path]:

@@ -2,7 +2,6 @@
 
 import os
 import select
-import signal
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -14,6 +13,7 @@ from aot_build.errors import InternalError, Interrupted
 from aot_build.execute import wire
 from aot_build.execute.protocol import Job, JobEnd
 from aot_build.execute.server import Server
+from aot_build.execute.verdict import verdict
 
 RESTARTS = 1
 """How often a forkserver that died is replaced: what kills it again would do so for ever."""
@@ -56,7 +56,8 @@ class LocalPool:
         self.refused: dict[str, str] = {}
         """Modules that were not preloaded, and why; known some time after `preload`."""
         self._env, self._log = env, os.path.abspath(log)
-        self._trusted, self._untried = tuple(preload), [*()]
+        self._trusted = tuple(preload)
+        self._untried: list[str] = []
         self._stop_fds = tuple(stop_fds)
         self._server: Server | None = None
         self._starts_left = 1 + RESTARTS
@@ -232,48 +233,3 @@ class LocalPool:
             self._read(run)
         self._forget(run)
         self._ends.append(verdict(run.job, ended, bytes(run.answer)))
-
-
-def verdict(job: Job, ended: wire.Ended, answer: bytes) -> JobEnd:
-    """What the end of a worker and its answer, if any, amount to."""
-    tag, needed, body = _unpack(answer)
-    payload = b""
-    if ended.status == 0 and tag == wire.OK:
-        outcome, reason, payload = "ok", "", body
-    elif ended.status == 0 and tag:
-        outcome = "memory" if tag == wire.MEMORY else "error"
-        reason = body.decode("utf-8", "replace")
-    else:
-        outcome, reason = _abnormal(job, ended)
-    peak = max(ended.peak_bytes, needed)
-    return JobEnd(job.id, outcome, payload, reason, ended.seconds, ended.cpu_seconds, peak)
-
-
-def _unpack(answer: bytes) -> tuple[bytes, int, bytes]:
-    """Tag, bytes of memory and body; the tag is empty where the answer is not complete."""
-    if len(answer) < wire.ANSWER.size:
-        return b"", 0, b""
-    tag, needed, length = wire.ANSWER.unpack_from(answer)
-    body = answer[wire.ANSWER.size :]
-    return (tag, needed, body) if len(body) == length else (b"", 0, b"")
-
-
-def _abnormal(job: Job, ended: wire.Ended) -> tuple[str, str]:
-    if ended.note:
-        return ("memory" if ended.starved else "crashed"), ended.note
-    if ended.timed_out:
-        return "timeout", f"no answer after {job.timeout:g} s"
-    if ended.starved:
-        return "memory", "killed by the kernel: out of memory"
-    if ended.status < 0:
-        return "crashed", f"ended by {signal_name(-ended.status)}"
-    status = f" with status {ended.status}" if ended.status else ""
-    return "crashed", f"exited{status} without an answer"
-
-
-def signal_name(number: int) -> str:
-    """SIGSEGV and the like; real-time signals have no name of their own."""
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"

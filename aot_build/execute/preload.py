@@ -94,6 +94,10 @@ class Preloads:
             if not refused[name]:
                 refused[name] = attempt(name)
         self._verdicts = {}
+        # What an import printed must not be printed again by each fork.
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        process.flush_c_streams()
         # Frozen, they are not written to by a collection in a fork, and so stay shared with it.
         gc.collect()
         gc.freeze()

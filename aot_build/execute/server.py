@@ -9,11 +9,14 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 
 from aot_build import process
+from aot_build.errors import EnvironmentProblem
 from aot_build.execute import wire
+from aot_build.execute.worker import OOM_SCORE
 
 STOP_SECONDS = 10.0
 SWEEP_SECONDS = 3.0
@@ -34,17 +37,14 @@ class Server:
     def __init__(self, env: Mapping[str, str] | None, log: str | os.PathLike[str]) -> None:
         self._log = log
         ours, theirs = socket.socketpair()
-        command = [sys.executable, "-P", "-c", _BOOT, str(theirs.fileno()), str(os.getpid())]
-        with theirs, open(log, "ab") as output:
-            self._process = subprocess.Popen(
-                [*command, *import_path()],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                env=None if env is None else dict(env),
-                pass_fds=(theirs.fileno(),),
-                start_new_session=True,
-            )
+        try:
+            with theirs, open(log, "ab") as output:
+                self._process = _start(theirs.fileno(), env, output)
+        except OSError as error:
+            ours.close()
+            raise EnvironmentProblem(
+                "no process for the workers could be started", {"reason": error, "log": log}
+            ) from error
         self.pid = self._process.pid
         self._started = process.start_ticks(self.pid)
         self._channel = ours
@@ -108,16 +108,18 @@ class Server:
             time.sleep(0.005)
 
     def _orphans(self) -> list[int]:
-        """Our children of another session that are younger than the forkserver was.
+        """Our children that bear the marks of a worker's descendants.
 
-        Workers lead sessions of their own, and what this process starts by itself stays in its.
+        Workers lead sessions of their own and have a score that is kept for ever; both together
+        spare what this process, or another thread of it, started for itself.
         """
         found = []
         for pid in process.children(os.getpid()):
             with contextlib.suppress(ProcessLookupError):
                 started = process.start_ticks(pid)
-                foreign = os.getsid(pid) != os.getsid(0) and pid not in _living
-                if foreign and started and self._started and started >= self._started:
+                younger = started is not None and started >= (self._started or 0)
+                marked = process.oom_score(pid) == OOM_SCORE and os.getsid(pid) != os.getsid(0)
+                if younger and marked and pid not in _living:
                     found.append(pid)
         return found
 
@@ -131,6 +133,21 @@ class Server:
         return f"the forkserver exited with status {status}"
 
 
-def import_path() -> Sequence[str]:
+def _start(
+    channel: int, env: Mapping[str, str] | None, output: BinaryIO
+) -> subprocess.Popen[bytes]:
+    """Start a forkserver. Raises OSError."""
+    return subprocess.Popen(
+        [sys.executable, "-P", "-c", _BOOT, str(channel), str(os.getpid()), *_import_path()],
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+        env=None if env is None else dict(env),
+        pass_fds=(channel,),
+        start_new_session=True,
+    )
+
+
+def _import_path() -> Sequence[str]:
     """The caller's `sys.path`, absolute: workers have another current folder."""
     return [os.path.abspath(entry) for entry in sys.path]

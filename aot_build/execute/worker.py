@@ -20,6 +20,8 @@ from aot_build.execute.wire import ANSWER, ERROR, MEMORY, OK
 NO_PYCACHE = os.path.join(os.devnull, "pycache")
 """Bytecode is looked for here and never found: not even root can make a folder in a device."""
 REASON_LENGTH = 2000
+OOM_SCORE = 500
+"""All descendants keep it, whatever session or parent they come to: orphans are known by it."""
 _SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD)
 _RSS_UNIT = 1 if sys.platform == "darwin" else 1024
 """getrusage(2) tells `ru_maxrss` in bytes on macOS and in KiB elsewhere."""
@@ -31,6 +33,10 @@ def detach(parent: int) -> None:
     os.setsid()
     # What the job's own children leave behind stays in the job's tree while it runs.
     process.become_subreaper()
+    # Where memory runs out, a job goes: not the build, nor whatever started it.
+    process.set_oom_score(OOM_SCORE)
+    # The core of a compiler takes longer to write than the compiler took to crash.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     signal.set_wakeup_fd(-1)
     for signum in _SIGNALS:
         signal.signal(signum, signal.SIG_DFL)
@@ -81,9 +87,6 @@ def _prepare(job: Job) -> None:
     for stream in (1, 2):
         os.dup2(log, stream)
     os.close(log)
-    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as score:
-        # Where memory runs out, a job goes: not the build, nor whatever started it.
-        score.write("500")
     os.environ.update(job.env)
     if job.scratch:
         os.chdir(job.scratch)

@@ -6,6 +6,7 @@ would read the same bytes again.
 
 import ast
 import os
+import warnings
 from collections.abc import Callable, Mapping
 
 from aot_build.core.roles import Roles
@@ -106,6 +107,10 @@ def _syntax_digest(path: str) -> str | None:
     except OSError:
         return None
     try:
-        return bytes_digest(ast.dump(ast.parse(source)).encode("utf-8", "surrogatepass"))
-    except (SyntaxError, ValueError, RecursionError):
+        with warnings.catch_warnings():
+            # What the parser thinks of an escape is for whoever imports the module to say.
+            warnings.simplefilter("ignore")
+            syntax = ast.dump(ast.parse(source))
+        return bytes_digest(syntax.encode("utf-8", "surrogatepass"))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
         return bytes_digest(source)

@@ -8,7 +8,7 @@ from aot_build.core.result import ActionResult, Miss
 from aot_build.core.trace import Trace
 from aot_build.graph.closure import ClosureReader
 from aot_build.graph.keys import Closure, action_key, components
-from aot_build.store.protocol import Store
+from aot_build.core.store import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +68,12 @@ def _why(action: Action, closure: Closure | None, last: Record | None) -> Miss:
         for path in sorted(files.keys() | last.closure.keys()):
             was, is_now = last.closure.get(path), files.get(path)
             if was != is_now:
-                return Miss(path, (was or "absent")[:12], (is_now or "absent")[:12])
+                return Miss(path, _shown(was), _shown(is_now))
     return Miss("not in the cache")
+
+
+def _shown(answer: str | None) -> str:
+    return "absent" if answer is None else answer[:12]
 
 
 def flatten(closure: Closure) -> dict[str, str]:
@@ -79,5 +83,5 @@ def flatten(closure: Closure) -> dict[str, str]:
         name = {"files": "file", "modules": "module", "listings": "listing"}.get(category, category)
         for path, answer in answers.items():  # type: ignore[attr-defined]
             if answer is not None:
-                flat[f"{name} {path}"] = str(answer)
+                flat[f"{name} {path}"] = "present" if answer is True else str(answer)
     return flat

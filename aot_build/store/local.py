@@ -11,6 +11,7 @@ Everything is written to a temporary name and renamed; a whole group of results 
 of fsync before their entries appear.
 """
 
+import contextlib
 import os
 import secrets
 from collections.abc import Sequence
@@ -82,32 +83,46 @@ class LocalStore:
         try:
             if copy_verified(blob, target, digest):
                 return True
-        except FileNotFoundError:
-            return False
+        except OSError as error:
+            if error.filename != str(blob):
+                raise
+            if isinstance(error, FileNotFoundError):
+                return False
         self._set_aside(blob)
         return False
 
     def publish(
         self, base_key: str, trace: Trace, key: str | None, result: ActionResult, folder: Path
     ) -> None:
-        for artifact in result.artifacts:
-            self._keep(artifact, folder / artifact.name)
-        if key is None:
-            return
+        moved: list[tuple[Path, Path]] = []
+        try:
+            for artifact in result.artifacts:
+                self._keep(artifact, folder / artifact.name, moved)
+            if key is not None:
+                self._waiting.append((base_key, self._keep_trace(trace), key, result))
+            if len(self._waiting) >= GROUP:
+                self.flush()
+        except OSError:
+            # Whoever publishes may try another store: nothing is taken away from it.
+            for source, blob in moved:
+                with contextlib.suppress(OSError):
+                    os.rename(blob, source)
+            raise
+
+    def _keep_trace(self, trace: Trace) -> str:
         trace_id = key_digest(trace)
         path = self._trace_path(trace_id)
         if not path.exists():
-            self._make_folder(path.parent)
             write_atomic(path, encode_record(trace))
             self._unsynced.append(path)
         self._trace_memo[trace_id] = trace
-        self._waiting.append((base_key, trace_id, key, result))
-        if len(self._waiting) >= GROUP:
-            self.flush()
+        return trace_id
 
     def flush(self) -> None:
         for path in self._unsynced:
-            sync_file(path)
+            # A file that somebody has removed meanwhile makes its result a miss, no more.
+            with contextlib.suppress(FileNotFoundError):
+                sync_file(path)
         self._unsynced.clear()
         for base_key, trace_id, key, result in self._waiting:
             self._record_trace(base_key, trace_id)
@@ -121,14 +136,18 @@ class LocalStore:
         ids = [trace_id, *(k for k in known if k != trace_id)][:TRACES_KEPT]
         write_atomic(self._path("traces", base_key), encode_record(ids))
 
-    def _keep(self, artifact: Artifact, source: Path) -> None:
-        """Move an output into the CAS, or copy it where it lies on another file system."""
+    def _keep(self, artifact: Artifact, source: Path, moved: list[tuple[Path, Path]]) -> None:
+        """Move an output into the CAS; copy it from another file system, or where it has a
+        second name through which it could still be written."""
         blob = self._path("cas", artifact.digest)
         if self._holds(artifact):
             return
         self._make_folder(blob.parent)
         try:
+            if os.stat(source).st_nlink > 1:
+                raise OSError("it has a second name")
             os.rename(source, blob)
+            moved.append((source, blob))
         except OSError:
             if not copy_verified(source, blob, artifact.digest):
                 raise OSError(f"{source} changed while it was being stored") from None
@@ -162,4 +181,6 @@ class LocalStore:
             folder.mkdir(exist_ok=True)
             os.replace(path, folder / f"{path.name}.{secrets.token_hex(4)}")
         except OSError:
-            path.unlink(missing_ok=True)
+            # Where others own the folder it stays, and is a miss each time.
+            with contextlib.suppress(OSError):
+                path.unlink()

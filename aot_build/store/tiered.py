@@ -5,7 +5,7 @@ from pathlib import Path
 
 from aot_build.core.result import ActionResult
 from aot_build.core.trace import Trace
-from aot_build.store.protocol import Store
+from aot_build.core.store import Store
 
 
 class Tiered:

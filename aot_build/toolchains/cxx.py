@@ -55,6 +55,8 @@ def _command(env: Mapping[str, str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     for words in [named] if named else [[name] for name in NAMES]:
         found = shutil.which(words[0], path=search)
         if found:
+            # Actions run in folders of their own: a relative PATH entry must not be taken along.
+            found = os.path.abspath(found)
             earlier = NAMES[: NAMES.index(words[0])] if not named else ()
             return (found, *words[1:]), _passed_over(found, words[0], earlier, search)
     raise EnvironmentProblem(

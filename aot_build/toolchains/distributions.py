@@ -12,7 +12,9 @@ from pathlib import PurePosixPath
 
 from aot_build.digest import key_digest
 
-PER_INSTALL = frozenset({"RECORD", "INSTALLER", "REQUESTED", "direct_url.json"})
+PER_INSTALL = frozenset(
+    {"RECORD", "INSTALLER", "REQUESTED", "direct_url.json", "uv_build.json", "uv_cache.json"}
+)
 """Files that say how it was installed, not what it is."""
 
 

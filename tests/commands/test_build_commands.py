@@ -269,6 +269,20 @@ def test_earlier_inplace_result_is_no_package(engine, setup, project):
     assert shipped(LIB / "demo" / "_aot") == RESULT
 
 
+@pytest.mark.parametrize(
+    "packages", ["", '[tool.setuptools.packages.find]\nwhere = ["."]\nexclude = ["build*"]\n']
+)
+def test_cache_folder_is_no_package(engine, setup, project, packages):
+    (project / "cache" / "blobs").mkdir(parents=True)
+    text = (project / "pyproject.toml").read_text()
+    old = '[tool.setuptools]\npackages = ["demo"]\n'
+    assert old in text
+    (project / "pyproject.toml").write_text(text.replace(old, packages))
+    dist = setup("build")
+    assert dist.packages == ["demo", "demo.include"]
+    assert shipped(LIB / "demo" / "_aot") == RESULT
+
+
 def test_project_without_table_is_left_alone(project):
     (project / "pyproject.toml").write_text("[project]\nname = 'x'  # not aot-build\n")
     dist = Distribution()
@@ -310,6 +324,12 @@ def test_hook_process_has_its_parent_watched(engine, setup, monkeypatch):
     monkeypatch.delitem(sys.modules, "setuptools.build_meta")
     setup("build")
     assert [asked["watch_parent"] for asked in engine.asked] == [True, False]
+
+
+def test_quiet_runs_show_no_progress(engine, setup):
+    setup("build")
+    setup("--quiet", "build")
+    assert [asked["emit"] is None for asked in engine.asked] == [False, True]
 
 
 def test_results_are_readable_whatever_the_umask(engine, setup):

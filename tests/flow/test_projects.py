@@ -140,7 +140,7 @@ def test_kernels_of_an_installed_wheel_run(environment, copied, python, name, pa
     wheel = build_wheel(copy(name, copied), environment)
     assert wheel.name.startswith(f"{name}-1.0-{tag}"), wheel.name
     install(python, wheel)
-    run(python, "-c", CALL_SCALE.format(package=package) + more)
+    run(python, "-I", "-c", CALL_SCALE.format(package=package) + more)
 
 
 def test_files_of_a_compiler_of_the_project_ship(environment, copied, python):
@@ -154,7 +154,7 @@ for target in ("cpu", "cuda:sm_90a"):
     assert Path(artifact.files["powers.txt"]).read_text() == "1,3,9,27\\n"
     assert Path(artifact.files["notes/target.txt"]).read_text() == target + "\\n"
 """
-    run(python, "-c", program)
+    run(python, "-I", "-c", program)
 
 
 @pytest.mark.parametrize("name", ["cpp_only", "rows_from_code", "src_layout"])
@@ -180,7 +180,7 @@ def test_editable_install_serves_kernels(environment, copied, python, mode):
     project = copy("src_layout", copied)
     words = ("install", "--no-deps", "--config-settings", f"editable_mode={mode}", "-e", project)
     run(sys.executable, "-m", "pip", "--python", python, *words, env=environment)
-    run(python, "-c", CALL_SCALE.format(package="src_layout.deep"))
+    run(python, "-I", "-c", CALL_SCALE.format(package="src_layout.deep"))
     inplace = project / "src" / "src_layout" / "deep" / "_aot" / "manifest.json"
     assert inplace.is_file() == (mode == "lenient")
 

@@ -1,6 +1,5 @@
 """Rows, multiplied by targets."""
 
-
 import pytest
 
 from aot_build.core.kernel import KernelSpec

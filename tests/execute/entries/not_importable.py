@@ -1,0 +1,1 @@
+raise ImportError("not on this machine")
