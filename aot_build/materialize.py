@@ -16,8 +16,8 @@ import msgspec
 
 import aot_build.runtime
 from aot_build.core.manifest import Entry, manifest, place
-from aot_build.files import Stat, stat_row, write_atomic
 from aot_build.core.store import Store
+from aot_build.files import Stat, stat_row, write_atomic
 
 MANIFEST = "manifest.json"
 RUNTIME = "__init__.py"

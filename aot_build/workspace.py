@@ -11,6 +11,7 @@ from aot_build import snapshot
 from aot_build.backends.registry import Registry
 from aot_build.core.kernel import Variant
 from aot_build.core.roles import Roles
+from aot_build.core.store import Store
 from aot_build.core.toolchain import Toolchain
 from aot_build.core.trace import Trace
 from aot_build.errors import EnvironmentProblem, InternalError
@@ -25,7 +26,6 @@ from aot_build.settings import Settings
 from aot_build.store.local import LocalStore
 from aot_build.store.locks import Locks
 from aot_build.store.log import BuildLog
-from aot_build.core.store import Store
 from aot_build.store.tiered import Tiered
 from aot_build.toolchains.cxx import find_cxx
 from aot_build.toolchains.distributions import Distributions

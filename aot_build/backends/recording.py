@@ -50,8 +50,8 @@ class Recording:
         original = builtins.__import__
         builtins.__import__ = self._watched_import(original)
         importlib.import_module = self._watched_import_module(importlib.import_module)
-        os.stat = self._watched_stat(os.stat)  # type: ignore[assignment]
-        os.lstat = self._watched_stat(os.lstat)  # type: ignore[assignment]
+        os.stat = self._watched_stat(os.stat)
+        os.lstat = self._watched_stat(os.lstat)
         recorded = RecordingEnviron(os.environ, self._variables)
         os.environ = recorded  # type: ignore[assignment]  # noqa: B003 (it wraps the old one)
 

@@ -49,6 +49,6 @@ def parse_target(text: str, *, where: str | None = None) -> Target:
         return Target(kind, arch)
     kind, _, arch = text.partition(":")
     fields = {"target": repr(text), "where": where}
-    if kind in ARCHES and re.fullmatch(r"\w[\w.-]*:[\w.-]*[+-]", text + ""):
+    if kind in ARCHES and re.fullmatch(r"\w+:[\w.:+-]*[+-]", text):
         fields["note"] = "feature suffixes such as xnack+ are not part of a target"
     raise InputError(f"unknown target {text!r}", fields, did_you_mean(text, known_targets()))

@@ -27,6 +27,9 @@ _BOOT = (
     "import sys; sys.path[:] = sys.argv[3:]; "
     "from aot_build.execute.forkserver import main; main(*map(int, sys.argv[1:3]))"
 )
+_DEFAULTS = {"OPENBLAS_NUM_THREADS": "1"}
+"""Unless the caller says otherwise. OpenBLAS starts its threads at import: with them neither numpy
+nor what imports it could be preloaded, and a pool of processes has no CPUs left for them."""
 _living: set[int] = set()
 """The forkservers of this process: those of other pools are no orphans."""
 
@@ -142,7 +145,7 @@ def _start(
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=output,
-        env=None if env is None else dict(env),
+        env={**_DEFAULTS, **(os.environ if env is None else env)},
         pass_fds=(channel,),
         start_new_session=True,
     )

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from aot_build.core.action import Action
 from aot_build.core.record import Record
 from aot_build.core.result import ActionResult, Miss
+from aot_build.core.store import Store
 from aot_build.core.trace import Trace
 from aot_build.graph.closure import ClosureReader
 from aot_build.graph.keys import Closure, action_key, components
-from aot_build.core.store import Store
 
 
 @dataclass(frozen=True, slots=True)

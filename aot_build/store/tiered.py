@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from aot_build.core.result import ActionResult
-from aot_build.core.trace import Trace
 from aot_build.core.store import Store
+from aot_build.core.trace import Trace
 
 
 class Tiered:

@@ -190,6 +190,15 @@ def test_the_environment_is_the_given_one(tmp_path: Path) -> None:
         assert pool.wait()[0].payload.decode().splitlines()[-1] == "hello"
 
 
+@pytest.mark.parametrize(("given", "seen"), [({}, "1"), ({"OPENBLAS_NUM_THREADS": "4"}, "4")])
+def test_openblas_starts_no_threads_unasked(
+    tmp_path: Path, given: dict[str, str], seen: str
+) -> None:
+    with LocalPool(1, env=given, log=tmp_path / "log") as pool:
+        pool.submit(Job(1, "entries:where", b"OPENBLAS_NUM_THREADS"))
+        assert pool.wait()[0].payload.decode().splitlines()[-1] == seen
+
+
 def test_a_forkserver_that_cannot_start(tmp_path: Path) -> None:
     env = {"PYTHONHOME": str(tmp_path)}
     with LocalPool(1, env=env, log=tmp_path / "log") as pool:

@@ -36,7 +36,9 @@ FILES = {
     "demo/__init__.py": "",
     "demo/first/.keep": "",
     "demo/include/factor.h": "#define FACTOR 2\n",
-    "demo/scale.cpp": '#include "factor.h"\nextern "C" T scale(T x) { return x * FACTOR * BLOCK; }\n',
+    "demo/scale.cpp": (
+        '#include "factor.h"\nextern "C" T scale(T x) { return x * FACTOR * BLOCK; }\n'
+    ),
     "demo/scale.csv": "T,BLOCK\nfloat,32\ndouble,64\n",
     "demo/generate.py": (
         "from pathlib import Path\n\n"

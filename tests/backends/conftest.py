@@ -1,0 +1,134 @@
+"""Variants made into actions and performed for real, in a fresh process as a worker does."""
+
+import dataclasses
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from aot_build.backends.cpp import BACKEND as CPP
+from aot_build.backends.python import BACKEND as PYTHON
+from aot_build.core.action import Action
+from aot_build.core.configuration import Configuration
+from aot_build.core.kernel import KernelSpec, Variant
+from aot_build.core.roles import Roles
+from aot_build.core.target import Target, parse_target
+from aot_build.core.toolchain import Toolchain
+from aot_build.core.work import WorkOrder, WorkReport
+from aot_build.files import StatIndex
+from aot_build.pipelines.modes import mode_flags
+from aot_build.toolchains.cxx import find_cxx
+from aot_build.toolchains.python import find_python
+
+ROOT = Path(__file__).parents[2]
+BACKENDS: dict[str, Any] = {"cpp": CPP, "python": PYTHON}
+WORKER = (
+    "import sys; from aot_build.backends.work import perform; "
+    "answer = perform(sys.stdin.buffer.read()); sys.stdout.flush(); "
+    "open(sys.argv[1], 'wb').write(answer)"
+)
+
+
+@pytest.fixture(scope="session")
+def cxx() -> Toolchain:
+    """The C++ compiler of this machine, found and digested once."""
+    if not any(map(shutil.which, ("g++", "clang++", "c++"))):
+        pytest.skip("needs a C++ compiler")
+    return find_cxx(os.environ, StatIndex().digest)
+
+
+class Bench:
+    """One project folder in which variants are performed."""
+
+    def __init__(self, folder: Path, toolchains: Mapping[str, Toolchain]) -> None:
+        self.folder = folder
+        self.toolchains = toolchains
+        self.project = folder / "project"
+        self.project.mkdir(parents=True)
+        self.out = folder / "out"
+        self.roots = {"project": str(self.project)}
+
+    def write(self, name: str, content: str) -> None:
+        path = self.project / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+
+    def action(
+        self, backend: str, *source: str, row: Mapping[str, Any] | None = None,
+        target: str = "cpu", mode: str = "release", env: Mapping[str, str] | None = None,
+        spec_env: Mapping[str, str] | None = None, options: Mapping[str, Any] | None = None,
+        **more: Any,
+    ) -> Action:  # fmt: skip
+        """As the planner makes it, without digests of sources."""
+        spec = KernelSpec(
+            "kern", backend, source, (Target("cpu"),), env=tuple((spec_env or {}).items()),
+            options=tuple((options or {}).items()),
+        )  # fmt: skip
+        named = source if backend == "python" else tuple(f"{{project}}/{s}" for s in source)
+        where = parse_target(target)
+        variant = Variant(spec, tuple(sorted((row or {}).items())), where, source=named, **more)
+        made = BACKENDS[backend]
+        made.check(variant)
+        configuration = Configuration(
+            self.toolchains["cxx" if backend == "cpp" else "python"], mode, Roles(self.roots),
+            mode_flags(mode, where), env or {},
+        )  # fmt: skip
+        action: Action = made.action(variant, configuration)
+        return action
+
+    def perform(self, action: Action) -> WorkReport:
+        """In a process of its own; raises AssertionError where that fails."""
+        scratch = self.folder / "scratch"
+        for path in (self.out, scratch):
+            shutil.rmtree(path, ignore_errors=True)
+            path.mkdir()
+        order = WorkOrder(action, self.roots, str(self.out), str(scratch), (str(self.project),))
+        command = ["-B", "-X", "pycache_prefix=/dev/null/pycache", "-c", WORKER, "../answer"]
+        done = subprocess.run(
+            [sys.executable, *command], cwd=scratch, input=msgspec.msgpack.encode(order),
+            env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(scratch)},
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr.decode()
+        return msgspec.msgpack.decode((self.folder / "answer").read_bytes(), type=WorkReport)
+
+    def error(self, action: Action) -> str:
+        report = self.perform(action)
+        assert report.error is not None
+        return report.error
+
+    def built(self, action: Action) -> WorkReport:
+        report = self.perform(action)
+        assert report.error is None, report.error
+        return report
+
+    def python(self, body: str, row: Mapping[str, Any] | None = None, **more: Any) -> WorkReport:
+        """Perform `body` as the function `demo.kern:make(out_dir, target, **row)`."""
+        lines = "\n    ".join(body.splitlines())
+        self.write("demo/__init__.py", "")
+        self.write("demo/kern.py", f"import os\ndef make(out_dir, target, **row):\n    {lines}\n")
+        return self.built(self.action("python", "demo.kern:make", row=row, **more))
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    """For Python actions."""
+    return Bench(tmp_path / "bench", {"python": find_python()})
+
+
+@pytest.fixture
+def compiling(tmp_path: Path, cxx: Toolchain) -> Bench:
+    """For C++ actions."""
+    return Bench(tmp_path / "bench", {"cxx": cxx})
+
+
+@pytest.fixture
+def compiling_elsewhere(tmp_path: Path, cxx: Toolchain) -> Bench:
+    """A second checkout, in a folder of another length."""
+    return Bench(tmp_path / "some" / "other" / "place", {"cxx": dataclasses.replace(cxx)})

@@ -1,0 +1,129 @@
+"""The fast path and the slow path agree: whatever the snapshot calls fresh, a full look does too."""
+
+import os
+import shutil
+import sys
+import time
+
+import pytest
+
+from aot_build import snapshot
+from aot_build.fastpath import PLAIN, nothing_to_do
+from aot_build.request import Request
+
+pytestmark = [pytest.mark.slow, pytest.mark.compiler]
+COOL = 2.2
+"""Seconds after which no input is racy."""
+
+
+def test_the_plain_shape_is_that_of_a_plain_request():
+    assert Request("/x").shape == PLAIN
+
+
+def is_fresh(project) -> bool:
+    """Ask as the command line does, in a process of its own."""
+    code = (
+        "import sys; from aot_build import snapshot; "
+        f"sys.exit(snapshot.fresh({str(project.path)!r}, {PLAIN!r}) is None)"
+    )
+    import subprocess
+
+    return subprocess.run([sys.executable, "-c", code], env=project.env, cwd="/").returncode == 0
+
+
+def settle(project) -> None:
+    project.build()
+    time.sleep(COOL)
+    project.build()
+    assert is_fresh(project)
+
+
+MUTATIONS = {
+    "source edited": lambda p: p.edit("demo/scale.cpp", "BLOCK", "(BLOCK)"),
+    "header edited": lambda p: p.edit("demo/include/factor.h", "2", "3"),
+    "header shadowed": lambda p: p.write({"demo/first/factor.h": "#define FACTOR 9\n"}),
+    "same size, same mtime": lambda p: same_stat(p, "demo/include/factor.h", "2", "4"),
+    "module edited": lambda p: p.edit("demo/generate.py", "'x'", "'y'"),
+    "row added": lambda p: p.edit("demo/scale.csv", "double,64", "double,64\ndouble,65"),
+    "pyproject edited": lambda p: p.edit("pyproject.toml", "[1, 2, 3]", "[1, 2, 4]"),
+    "source removed": lambda p: (p.path / "demo/scale.cpp").unlink(),
+    "artifact removed": lambda p: next(p.result.rglob("*.so")).unlink(),
+    "artifact changed": lambda p: next(p.result.rglob("*.so")).write_bytes(b"no library"),
+    "manifest removed": lambda p: (p.result / "manifest.json").unlink(),
+    "result removed": lambda p: shutil.rmtree(p.result),
+    "mode in the environment": lambda p: p.env.update(AOT_BUILD_MODE="fast"),
+    "targets in the environment": lambda p: p.env.update(AOT_BUILD_TARGETS="cpu"),
+    "include path in the environment": lambda p: p.env.update(CPATH=str(p.path / "demo/first")),
+    "another compiler": lambda p: other_compiler(p),
+}
+
+
+def same_stat(project, name, old, new) -> None:
+    """An edit that only ctime tells."""
+    path = project.path / name
+    before = os.stat(path)
+    project.edit(name, old, new)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def other_compiler(project) -> None:
+    """A g++ earlier on PATH."""
+    place = project.path.parent / "bin"
+    place.mkdir(exist_ok=True)
+    script = place / "g++"
+    script.write_text('#!/bin/sh\nexec /usr/bin/g++ -DEXTRA "$@"\n')
+    script.chmod(0o755)
+
+
+@pytest.mark.parametrize("name", MUTATIONS)
+def test_what_changes_the_result_is_never_fresh(project, name):
+    project.env["PATH"] = f"{project.path.parent / 'bin'}:{project.env['PATH']}"
+    settle(project)
+    MUTATIONS[name](project)
+    assert not is_fresh(project)
+    if name == "source removed":
+        assert project.command("build").returncode == 2
+        return
+    summary = project.build()
+    wanted = project.artifacts()
+    snapshot.forget(str(project.path))
+    assert project.build()["executed"] == 0
+    assert project.artifacts() == wanted
+    assert summary["failed"] == 0
+
+
+NEUTRAL = {
+    "nothing": lambda p: None,
+    "an unrelated file": lambda p: p.write({"notes.txt": "x"}),
+    "an unrelated variable": lambda p: p.env.update(UNRELATED="1"),
+    "another number of jobs": lambda p: p.env.update(AOT_BUILD_JOBS="1"),
+}
+
+
+@pytest.mark.parametrize("name", NEUTRAL)
+def test_what_changes_nothing_is_fresh(project, name):
+    settle(project)
+    before = project.artifacts()
+    NEUTRAL[name](project)
+    assert is_fresh(project)
+    snapshot.forget(str(project.path))
+    assert project.build()["executed"] == 0
+    assert project.artifacts() == before
+
+
+def test_a_fresh_build_reports_as_a_full_one_does(project, tmp_path):
+    settle(project)
+    path = tmp_path / "summary.json"
+    fast = project.build(AOT_BUILD_SUMMARY=str(path))
+    assert path.exists()
+    snapshot.forget(str(project.path))
+    slow = project.build()
+    for summary in (fast, slow):
+        summary.pop("wall_s")
+    assert fast == slow
+
+
+def test_other_command_lines_are_left_to_the_command_line(tmp_path):
+    for words in (["plan"], ["build", "--jobs", "2"], [], ["build", "-C", "x=y"]):
+        assert not nothing_to_do([*words])
+    assert not nothing_to_do(["build", "--project", str(tmp_path)])

@@ -1,0 +1,105 @@
+"""Locks exclude between builds, die with their process, and leave no litter."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from aot_build.store import locks as locks_module
+from aot_build.store.locks import Locks
+
+ONE, TWO, NEAR = "a1" + "0" * 30, "b2" + "0" * 30, "a11" + "0" * 29
+HOLDER = """
+import sys, time
+from pathlib import Path
+from aot_build.store import locks
+if sys.argv[2] == "files":
+    locks._OFD_SETLK = None
+held = locks.Locks(Path(sys.argv[1]))
+print([held.acquire(key) for key in sys.argv[3:]], flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.fixture(params=["ranges", "files"])
+def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    if request.param == "files":
+        monkeypatch.setattr(locks_module, "_OFD_SETLK", None)
+    return str(request.param)
+
+
+@pytest.fixture
+def holder(tmp_path: Path, kind: str) -> Iterator[subprocess.Popen[str]]:
+    """Another build that holds `ONE`."""
+    root = Path(locks_module.__file__).parents[2]
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(tmp_path), kind, ONE],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(root)},
+    )
+    assert process.stdout and process.stdout.readline() == "[True]\n"
+    yield process
+    process.kill()
+    process.wait()
+    process.stdout.close()
+
+
+@pytest.mark.usefixtures("holder")
+def test_another_build_waits_for_nothing_else(tmp_path: Path) -> None:
+    locks = Locks(tmp_path)
+    assert not locks.acquire(ONE)
+    assert locks.acquire(TWO)
+    locks.close()
+
+
+def test_killed_its_locks_are_free(tmp_path: Path, holder: subprocess.Popen[str]) -> None:
+    locks = Locks(tmp_path)
+    assert not locks.acquire(ONE)
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    assert locks.acquire(ONE)
+    locks.close()
+
+
+@pytest.mark.usefixtures("kind")
+def test_two_builds_in_one_process_exclude_each_other(tmp_path: Path) -> None:
+    one, other = Locks(tmp_path), Locks(tmp_path)
+    assert one.acquire(ONE) and one.acquire(ONE), "its own lock is no obstacle"
+    assert not other.acquire(ONE)
+    one.release(ONE)
+    assert other.acquire(ONE) and not one.acquire(ONE)
+    other.close()
+    assert one.acquire(ONE)
+    one.close()
+
+
+@pytest.mark.usefixtures("kind")
+def test_giving_one_back_keeps_the_others(tmp_path: Path) -> None:
+    one, other = Locks(tmp_path), Locks(tmp_path)
+    assert one.acquire(ONE) and one.acquire(NEAR)
+    one.release(NEAR)
+    one.release(NEAR)
+    one.release(TWO)
+    assert not other.acquire(ONE)
+    one.close()
+    one.close()
+    assert other.acquire(ONE)
+    other.close()
+
+
+def test_byte_ranges_leave_one_file_and_tell_near_keys_apart(tmp_path: Path) -> None:
+    if locks_module._OFD_SETLK is None:
+        pytest.skip("needs open file description locks (Linux)")
+    one, other = Locks(tmp_path), Locks(tmp_path)
+    far = "f" * 32
+    assert one.acquire(ONE) and one.acquire(far)
+    assert other.acquire("a1" + "0" * 12 + "1" + "0" * 17)
+    assert not other.acquire(far)
+    one.close(), other.close()
+    assert os.listdir(tmp_path) == ["locks-v1"]
+    assert (tmp_path / "locks-v1").stat().st_size == 0
