@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 
 from aot_build._version import VERSION
-from aot_build.errors import AotBuildError, InputError, KernelsFailed, did_you_mean
+from aot_build.errors import AotBuildError, InputError, did_you_mean
 
 
 def main(arguments: list[str]) -> int:
@@ -26,7 +26,7 @@ def main(arguments: list[str]) -> int:
         run: Callable[[argparse.Namespace], int] = chosen.run
         return run(chosen)
     except AotBuildError as error:
-        print(error.message if isinstance(error, KernelsFailed) else error, file=sys.stderr)
+        print(error, file=sys.stderr)
         return error.exit_status
     except KeyboardInterrupt:
         print("interrupted: what had finished is kept", file=sys.stderr)
@@ -164,6 +164,9 @@ def _clean(chosen: argparse.Namespace) -> int:
     folder = Path(chosen.project, *snapshot.FOLDER)
     existed = folder.is_dir()
     shutil.rmtree(folder, ignore_errors=True)
+    if chosen.json:
+        print(json.dumps({"removed": str(folder) if existed else None}))
+        return 0
     print(f"removed {folder}" if existed else f"nothing to remove: {folder}")
     print("the cache was left alone")
     return 0

@@ -80,7 +80,8 @@ def _version(program: str) -> str:
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"does not run: {error}"
     lines = [line.strip() for line in told.stdout.splitlines() if any(map(str.isdigit, line))]
-    return lines[-1] if lines else ""
+    named = [line for line in lines if "release" in line or "version" in line.lower()]
+    return (named or lines or [""])[0]
 
 
 def _package(name: str, costs: str, install: str) -> Finding:

@@ -63,6 +63,9 @@ class KernelsFailed(AotBuildError):
 
     kind = "build"
 
+    def __str__(self) -> str:
+        return super().__str__() if self.fields or self.hint else self.message
+
 
 class Interrupted(AotBuildError):
     """The user, or the front end that asked for the build, went away."""

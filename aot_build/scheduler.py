@@ -16,6 +16,7 @@ from pathlib import Path
 
 import msgspec
 
+import aot_build.runtime
 from aot_build.backends.work import ENTRY
 from aot_build.core.action import Action
 from aot_build.core.artifact import Artifact
@@ -168,6 +169,8 @@ class Scheduler:
             out_dir=out,
             scratch=scratch,
             import_roots=tuple(map(str, self._space.settings.import_roots)),
+            package=self._space.settings.package,
+            runtime=aot_build.runtime.__file__,
         )
         self._tell(ActionStarted(action.kernel, action.label, action.target))
         self._running[task.id] = task

@@ -1,11 +1,15 @@
 """The rooms, opened for one build of one project: what plan, scheduler and build share."""
 
+import contextlib
+import fcntl
 import os
+import secrets
 import shutil
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 from aot_build import snapshot
 from aot_build.backends.registry import Registry
@@ -43,10 +47,9 @@ class Workspace:
 
     def __post_init__(self) -> None:
         self.folder = self.settings.project.joinpath(*snapshot.FOLDER)
-        self.work = self.folder / f"work-{os.getpid()}"
-        self._remove_leftovers()
         (self.folder / "logs").mkdir(parents=True, exist_ok=True)
-        self.work.mkdir(exist_ok=True)
+        self._remove_leftovers()
+        self.work, self._work_lock = self._claim_work_folder()
         self.index = StatIndex(self.folder / "digests-v1")
         self.distributions = Distributions(self.index.digest)
         self.log = BuildLog(self.folder / "log-v1")
@@ -82,12 +85,27 @@ class Workspace:
         self.cached = False
         self.store = Tiered(LocalStore(self.work / "store"), self.store)
 
+    def _claim_work_folder(self) -> tuple[Path, int]:
+        """A folder for outputs and scratch, locked for as long as this process lives."""
+        name = f"{os.getpid()}-{secrets.token_hex(4)}"
+        young, folder = self.folder / f"new-{name}", self.folder / f"work-{name}"
+        young.mkdir()
+        descriptor = os.open(young, os.O_RDONLY)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        # Under this name it may be looked at by others: it is locked already.
+        young.rename(folder)
+        return folder, descriptor
+
     def _remove_leftovers(self) -> None:
-        """Folders of builds that were killed."""
+        """Work folders of builds that were killed: nobody holds their locks."""
         for folder in self.folder.glob("work-*"):
-            pid = folder.name.rpartition("-")[2]
-            if pid.isdigit() and not os.path.exists(f"/proc/{pid}"):
-                shutil.rmtree(folder, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                descriptor = os.open(folder, os.O_RDONLY)
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    shutil.rmtree(folder)
+                finally:
+                    os.close(descriptor)
 
     @cached_property
     def roles(self) -> Roles:
@@ -163,3 +181,4 @@ class Workspace:
         finally:
             self.locks.close()
             shutil.rmtree(self.work, ignore_errors=True)
+            os.close(self._work_lock)

@@ -40,12 +40,11 @@ def action() -> Action:
 
 @pytest.fixture
 def fresh_python() -> Callable[..., str]:
-    """Run a script as workers run: no byte code, this checkout importable. Gives its stdout."""
+    """Run a script in a process of its own, this checkout importable. Gives its stdout."""
 
     def run(script: str, *arguments: str | Path, status: int = 0, **env: str) -> str:
         done = subprocess.run(
-            [sys.executable, "-B", "-X", "pycache_prefix=/dev/null/pycache", "-c", script]
-            + [str(word) for word in arguments],
+            [sys.executable, "-c", script, *map(str, arguments)],
             env={**os.environ, "PYTHONPATH": str(ROOT), **env},
             capture_output=True,
             text=True,

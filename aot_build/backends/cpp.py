@@ -54,7 +54,6 @@ class Cpp:
     toolchain = "cxx"
     python_source = False
     requires: tuple[str, ...] = ()
-    native = True
 
     def serves(self, target: Target) -> bool:
         return target.kind == "cpu"

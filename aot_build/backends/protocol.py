@@ -27,8 +27,6 @@ class Backend(Protocol):
     """Whether `source` is `package.module:attribute` rather than files."""
     requires: tuple[str, ...]
     """Requirements of an isolated build that declares such a kernel."""
-    native: bool
-    """Whether its artifacts hold machine code, so that a wheel with them has a platform tag."""
 
     def serves(self, target: Target) -> bool:
         """Whether it can compile for the target."""

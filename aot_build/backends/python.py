@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from aot_build.backends.recording import Recording
+from aot_build.backends.unbuilt import UnbuiltKernels
 from aot_build.core.action import Action
 from aot_build.core.configuration import Configuration
 from aot_build.core.kernel import Variant
@@ -39,7 +40,6 @@ class Python:
     toolchain = "python"
     python_source = True
     requires: tuple[str, ...] = ()
-    native = True
 
     def serves(self, target: Target) -> bool:
         return True
@@ -99,6 +99,7 @@ def call_recorded(
         value = Roles(order.roots).expand(value).replace("{out_dir}", order.out_dir)
         os.environ[name] = value.replace("{target}", order.action.target)
     recording = Recording(Roles(order.roots), ignore=(order.out_dir, order.scratch))
+    UnbuiltKernels(order.package, order.runtime, order.scratch).start()
     recording.start()
     answer = call(find_attribute(source))
     return recording.trace(), answer

@@ -184,7 +184,10 @@ class RecordingEnviron(MutableMapping[str, str]):
         self._copied: list[str] = []
         """Names that a copy in progress asks for next, the next one last."""
 
-    def __getitem__(self, name: str) -> str:
+    def __getitem__(self, name: object) -> str:
+        if not isinstance(name, str):
+            # `os.get_exec_path` asks with bytes, and lives on the TypeError that it is owed.
+            return self._environ[name]  # type: ignore[index]
         if self._copied and self._copied[-1] == name:
             self._copied.pop()
         else:

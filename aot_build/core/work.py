@@ -20,6 +20,10 @@ class WorkOrder:
     """Empty and existing; deleted afterwards. TMPDIR points here."""
     import_roots: tuple[str, ...] = ()
     """Put first on `sys.path` of Python actions."""
+    package: str = ""
+    """Import package that the result will ship in."""
+    runtime: str = ""
+    """Path of the source of the runtime module."""
 
 
 @dataclass(frozen=True, slots=True)

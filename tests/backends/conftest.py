@@ -29,7 +29,9 @@ from aot_build.toolchains.python import find_python
 ROOT = Path(__file__).parents[2]
 BACKENDS: dict[str, Any] = {"cpp": CPP, "python": PYTHON}
 WORKER = (
-    "import sys; from aot_build.backends.work import perform; "
+    "import importlib, sys; from aot_build.backends.work import perform; "
+    "sys.dont_write_bytecode = True; sys.pycache_prefix = '/dev/null/pycache'; "
+    "sys.path_importer_cache.clear(); importlib.invalidate_caches(); "
     "answer = perform(sys.stdin.buffer.read()); sys.stdout.flush(); "
     "open(sys.argv[1], 'wb').write(answer)"
 )
@@ -89,10 +91,10 @@ class Bench:
             shutil.rmtree(path, ignore_errors=True)
             path.mkdir()
         order = WorkOrder(action, self.roots, str(self.out), str(scratch), (str(self.project),))
-        command = ["-B", "-X", "pycache_prefix=/dev/null/pycache", "-c", WORKER, "../answer"]
+        command = [sys.executable, "-c", WORKER, str(self.folder / "answer")]
         done = subprocess.run(
-            [sys.executable, *command], cwd=scratch, input=msgspec.msgpack.encode(order),
-            env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(scratch)},
+            command, cwd=scratch, input=msgspec.msgpack.encode(order),
+            env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(scratch), "PYTHONDONTWRITEBYTECODE": ""},
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr.decode()

@@ -202,3 +202,22 @@ def test_verify_names_what_is_not_reproducible(project):
     verdicts = {row["kernel"]: row["verdict"] for row in json.loads(checked.stdout)}
     assert checked.returncode == 1
     assert verdicts == {"scale": "same", "table": "different"}
+
+
+def test_a_package_that_installs_its_kernels_on_import_builds_from_nothing(project):
+    project.write({"demo/__init__.py": "from demo import _aot\n\n_aot.install()\n"})
+    assert project.build()["executed"] == project.variants
+
+
+def test_a_python_kernel_may_run_programs(project):
+    project.write(
+        {
+            "demo/generate.py": (
+                "import subprocess\n\n"
+                "def make(out_dir, target, n):\n"
+                "    subprocess.run(['touch', f'{out_dir}/table.txt'], check=True)\n"
+            )
+        }
+    )
+    assert project.build()["executed"] == project.variants
+    assert project.build()["executed"] == 0

@@ -1,0 +1,42 @@
+"""`<package>._aot` in a worker, where nothing is built yet: the runtime module, with no kernels.
+
+A package that calls `_aot.install()` when it is imported must import in the very build that makes
+its `_aot`; and what an earlier build left in the source tree must not be read.
+"""
+
+import importlib.util
+import json
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
+EMPTY = {"version": 1, "package": "", "mode": "", "producer": "", "toolchains": {}, "kernels": {}}
+
+
+class UnbuiltKernels:
+    """Finds one module, `<package>._aot`; it is laid out in `scratch` when somebody imports it."""
+
+    def __init__(self, package: str, runtime: str, scratch: str) -> None:
+        """`runtime` is the path of the runtime module's source."""
+        self._name = f"{package}._aot"
+        self._runtime = runtime
+        self._folder = os.path.join(scratch, "_aot")
+
+    def start(self) -> None:
+        """Answer before the source tree does."""
+        sys.meta_path.insert(0, self)
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """See importlib.abc.MetaPathFinder."""
+        if name != self._name:
+            return None
+        os.makedirs(self._folder, exist_ok=True)
+        source = shutil.copy(self._runtime, os.path.join(self._folder, "__init__.py"))
+        with open(os.path.join(self._folder, "manifest.json"), "w") as stream:
+            json.dump({**EMPTY, "package": name.rpartition(".")[0]}, stream)
+        return importlib.util.spec_from_file_location(name, source)
