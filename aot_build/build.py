@@ -1,6 +1,7 @@
 """plan -> probe -> run the misses -> publish -> manifest."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from aot_build import snapshot
@@ -41,10 +42,10 @@ def build(workspace: Workspace, request: Request) -> Summary:
     _keep_records(workspace, built)
     failed = any(outcome.failure for outcome in built.outcomes)
     if not failed:
-        built = _materialize(workspace, built, REBUILDS)
+        built = _materialize(workspace, built, request.kernels, REBUILDS)
     summary = _summary(workspace, built, time.perf_counter() - began)
     workspace.index.save()
-    if not failed and not workspace.edited:
+    if not failed and not workspace.edited and request.kernels is None:
         keep_snapshot(workspace, request, summary, result_folder(workspace))
     return summary
 
@@ -60,12 +61,15 @@ def _carry_out(workspace: Workspace, plan: Plan) -> Built:
     return Built(plan, tuple(outcomes), scheduler)
 
 
-def _materialize(workspace: Workspace, built: Built, rebuilds: int) -> Built:
+def _materialize(
+    workspace: Workspace, built: Built, only: Sequence[str] | None, rebuilds: int
+) -> Built:
     """Fill the result folder; what the store lost since the probe is built again."""
     folder = result_folder(workspace)
     entries = [_entry(p, o) for p, o in zip(built.plan.planned, built.outcomes, strict=True)]
     try:
-        folder.fill(entries, workspace.store, workspace.settings.mode, f"aot-build {VERSION}")
+        producer = f"aot-build {VERSION}"
+        folder.fill(entries, workspace.store, workspace.settings.mode, producer, only)
     except DamagedBlobs as damage:
         if not rebuilds:
             raise InternalError(
@@ -74,7 +78,8 @@ def _materialize(workspace: Workspace, built: Built, rebuilds: int) -> Built:
                 "check the disk, or set AOT_BUILD_CACHE_DIR to another folder",
             ) from damage
         workspace.emit(Notice(f"{damage} in the cache: building them again"))
-        return _materialize(workspace, _again(workspace, built, damage.entries), rebuilds - 1)
+        again = _again(workspace, built, damage.entries)
+        return _materialize(workspace, again, only, rebuilds - 1)
     return built
 
 

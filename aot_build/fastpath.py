@@ -35,7 +35,7 @@ def nothing_to_do(arguments: list[str]) -> bool:
     else:
         count = text.partition('"hits": ')[2].partition(",")[0]
         plural = "" if count == "1" else "s"
-        line = f"aot_build: {count} kernel{plural}, {count} hit{plural}, 0 built in {wall:.2f} s\n"
+        line = f"aot_build: {count} variant{plural}, {count} hit{plural}, 0 built in {wall:.2f} s\n"
         sys.stderr.write(line)
     sys.stdout.flush()
     return True

@@ -10,7 +10,9 @@ import contextlib
 import json
 import os
 import shutil
+from collections.abc import Collection
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import msgspec
 
@@ -48,11 +50,24 @@ class ResultFolder:
             content = self._index_path.read_bytes()
             self._index = msgspec.msgpack.decode(content, type=dict[str, _Placed])
 
-    def fill(self, entries: list[Entry], store: Store, mode: str, producer: str) -> None:
-        """Make the folder hold exactly these entries. Raises DamagedBlobs, OSError."""
+    def fill(
+        self,
+        entries: list[Entry],
+        store: Store,
+        mode: str,
+        producer: str,
+        only: Collection[str] | None = None,
+    ) -> None:
+        """Make the folder hold exactly these entries. Raises DamagedBlobs, OSError.
+
+        With `only`, the entries are all that there is of these kernels; what the folder holds of
+        other ones stays, where it was built in the same mode.
+        """
         self.path.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(manifest(self._package, mode, producer, entries), indent=1) + "\n"
-        wanted = self._wanted(entries)
+        made = manifest(self._package, mode, producer, entries)
+        others = self._others(made, only) if only is not None else set()
+        text = json.dumps(made, indent=1) + "\n"
+        wanted = self._wanted(entries) | others
         if not self._holds_text(MANIFEST, text.encode()):
             (self.path / MANIFEST).unlink(missing_ok=True)
         self._clear_the_way(wanted)
@@ -66,6 +81,24 @@ class ResultFolder:
         self._prune({*wanted, MANIFEST, RUNTIME})
         self._index = {name: row for name, row in self._index.items() if name in wanted}
         write_atomic(self._index_path, msgspec.msgpack.encode(self._index))
+
+    def _others(self, made: dict[str, Any], only: Collection[str]) -> set[str]:
+        """Take the kernels not in `only` over from the manifest that is there; their files."""
+        try:
+            old = json.loads((self.path / MANIFEST).read_bytes())
+            if any(old[name] != made[name] for name in ("version", "package", "mode")):
+                return set()
+            kept = {name: k for name, k in old["kernels"].items() if name not in only}
+            variants = [variant for kernel in kept.values() for variant in kernel["variants"]]
+            names = {f["path"] for variant in variants for f in variant["files"].values()}
+            used = {
+                digest: old["toolchains"][digest] for v in variants if (digest := v["toolchain"])
+            }
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return set()
+        made["kernels"] = dict(sorted({**kept, **made["kernels"]}.items()))
+        made["toolchains"] = dict(sorted({**used, **made["toolchains"]}.items()))
+        return names
 
     def rows(self) -> list[tuple[str, tuple[int, int, int]]]:
         """Inode, size, mtime_ns of every file of the folder, for the snapshot."""

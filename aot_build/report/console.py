@@ -69,8 +69,8 @@ class Console:
         self._total = event.to_run
         # With nothing to build the last line says it all.
         if event.to_run:
-            kernels, hits = count(event.actions, "kernel"), count(event.hits, "hit")
-            self._line(f"{kernels}: {hits}, {event.to_run} to build")
+            variants, hits = count(event.actions, "variant"), count(event.hits, "hit")
+            self._line(f"{variants}: {hits}, {event.to_run} to build")
 
     def _end(self, event: ActionFinished | ActionFailed | ActionRetried) -> None:
         self._running.discard((event.kernel, event.variant, event.target))
@@ -112,10 +112,10 @@ class Console:
 
 
 def verdict(summary: Summary) -> str:
-    """The last line: `24 kernels, 24 hits, 0 built in 0.12 s`."""
-    kernels, hits = count(summary.actions, "kernel"), count(summary.hits, "hit")
+    """The last line: `24 variants, 24 hits, 0 built in 0.12 s`."""
+    variants, hits = count(summary.actions, "variant"), count(summary.hits, "hit")
     failed = f", {summary.failed} failed" if summary.failed else ""
-    return f"{kernels}, {hits}, {summary.executed} built{failed} in {duration(summary.wall_s)}"
+    return f"{variants}, {hits}, {summary.executed} built{failed} in {duration(summary.wall_s)}"
 
 
 def _encodable(line: str, stream: TextIO) -> str:

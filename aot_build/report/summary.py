@@ -13,7 +13,7 @@ REASON_LINES = 6
 def tally(summary: Summary) -> str:
     """Failures counted by kernel and outcome, then the first of them with reason and log.
 
-        3 of 24 kernels failed
+        3 of 24 variants failed
           gemm:  2 error, 1 timeout
 
         gemm [BM=128] for cpu: error
@@ -34,7 +34,7 @@ def tally(summary: Summary) -> str:
 
 
 def _headline(summary: Summary) -> str:
-    return f"{summary.failed} of {count(summary.actions, 'kernel')} failed"
+    return f"{summary.failed} of {count(summary.actions, 'variant')} failed"
 
 
 def _counts(rows: tuple[FailureRow, ...]) -> list[str]:

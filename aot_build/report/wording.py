@@ -2,7 +2,7 @@
 
 
 def count(number: int, noun: str) -> str:
-    """`1 kernel`, `2 kernels`."""
+    """`1 variant`, `2 variants`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 

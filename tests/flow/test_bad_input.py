@@ -52,7 +52,7 @@ def test_a_kernel_that_does_not_compile_costs_itself_alone(project):
     project.edit("demo/scale.cpp", "FACTOR * BLOCK;", "FACTOR * BLOCK")
     ended = project.command("build")
     assert ended.returncode == 1
-    assert "4 of 7 kernels failed" in ended.stderr and "scale: 4 error" in ended.stderr
+    assert "4 of 7 variants failed" in ended.stderr and "scale: 4 error" in ended.stderr
     assert "scale.cpp:2" in ended.stderr and "log: " in ended.stderr
     assert not (project.result / "manifest.json").exists()
     project.edit("demo/scale.cpp", "FACTOR * BLOCK", "FACTOR * BLOCK;")

@@ -1,4 +1,4 @@
-"""The fast path and the slow path agree: whatever the snapshot calls fresh, a full look does too."""
+"""The fast path and the slow path agree: what the snapshot calls fresh, a full look does too."""
 
 import os
 import shutil

@@ -221,3 +221,14 @@ def test_a_python_kernel_may_run_programs(project):
     )
     assert project.build()["executed"] == project.variants
     assert project.build()["executed"] == 0
+
+
+def test_building_one_kernel_leaves_the_others_in_the_result(project):
+    project.build()
+    before = set(project.artifacts())
+    project.edit("demo/scale.cpp", "BLOCK", "(BLOCK + 1)")
+    project.edit("demo/generate.py", "'x'", "'y'")
+    summary = project.build("--kernel", "scale")
+    assert (summary["actions"], summary["executed"]) == (4, 4)
+    assert set(project.artifacts()) == before
+    assert project.build()["executed"] == 3

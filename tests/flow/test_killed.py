@@ -1,4 +1,4 @@
-"""`kill -9` of anything during a build: no process left after three seconds, the next build fine."""
+"""`kill -9` of anything during a build: no process left after 3 s, and the next build is fine."""
 
 import os
 import signal

@@ -71,11 +71,11 @@ def test_regular_files_are_listed_sorted(tmp_path: Path) -> None:
 def test_links_and_pipes_are_no_regular_files(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     os.symlink("/etc", tmp_path / "folder" / "link")
-    with pytest.raises(ValueError, match="^folder/link$"):
+    with pytest.raises(ValueError, match=r"^folder/link$"):
         regular_files(tmp_path)
     (tmp_path / "folder" / "link").unlink()
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(ValueError, match="^pipe$"):
+    with pytest.raises(ValueError, match=r"^pipe$"):
         regular_files(tmp_path)
 
 

@@ -91,11 +91,11 @@ def test_nothing_is_written_twice(results: Results) -> None:
 def test_what_no_longer_belongs_there_goes(results: Results) -> None:
     one, two = results.entry(64), results.entry(128, {"a": b"1", "deep/b": b"2"})
     results.fill(one, two)
+    kept = results.states()[only(one)]
     write_atomic(results.path / "scale" / "cpu" / "__pycache__" / "x.pyc", b"")
     write_atomic(results.path / ".manifest.json.abc.tmp", b"half")
     (results.path / "loose").symlink_to("/etc/hostname")
     (results.path / "loose folder").symlink_to("/etc")
-    kept = results.states()[only(one)]
     results.fill(one)
     assert set(results.files()) == {only(one), "manifest.json", "__init__.py"}
     assert sorted(os.listdir(results.path / "scale" / "cpu")) == [os.path.basename(only(one))]

@@ -103,8 +103,8 @@ def test_another_path_or_interpreter_is_another_build(
     kept: Snapshot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patched:
-        patched.setattr(sys, "path", [sys.path[0], "/elsewhere", *sys.path[1:]])
-        assert kept.fresh() is None
+        patched.setattr(sys, "path", ["/elsewhere/site-packages", *sys.path])
+        assert kept.fresh() is None, "other packages are installed there"
     with monkeypatch.context() as patched:
         patched.setattr(sys, "executable", "/usr/bin/other")
         assert kept.fresh() is None

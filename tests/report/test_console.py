@@ -68,12 +68,12 @@ BUILD: list[Event | float] = [
     BuildFinished(Summary(24, 20, 3, 1, 1, 135.4)),
 ]
 LINES = """\
-aot_build: 24 kernels: 20 hits, 4 to build
+aot_build: 24 variants: 20 hits, 4 to build
 aot_build: retrying gemm for cuda:sm_90a: memory (attempt 1)
 aot_build: 2/4 built, 1 running, 14 s
 aot_build: FAILED gemm for cuda:sm_90a: timeout: ran for 1,200 s
 aot_build: cache is not writable: building without it
-aot_build: 24 kernels, 20 hits, 3 built, 1 failed in 2 min 15 s
+aot_build: 24 variants, 20 hits, 3 built, 1 failed in 2 min 15 s
 """
 
 
@@ -97,7 +97,7 @@ def test_a_terminal_shows_failures_in_red(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_nothing_to_do_is_one_line() -> None:
     events = [PlanReady(24, 24, 0), BuildFinished(Summary(actions=24, hits=24, wall_s=0.12))]
-    assert told(events, io.StringIO()) == "aot_build: 24 kernels, 24 hits, 0 built in 0.12 s\n"
+    assert told(events, io.StringIO()) == "aot_build: 24 variants, 24 hits, 0 built in 0.12 s\n"
 
 
 def test_each_line_of_a_notice_says_who_speaks() -> None:
@@ -107,8 +107,8 @@ def test_each_line_of_a_notice_says_who_speaks() -> None:
 def test_one_is_singular() -> None:
     events = [PlanReady(1, 0, 1), PlanReady(2, 1, 1)]
     assert told(events, io.StringIO()).splitlines() == [
-        "aot_build: 1 kernel: 0 hits, 1 to build",
-        "aot_build: 2 kernels: 1 hit, 1 to build",
+        "aot_build: 1 variant: 0 hits, 1 to build",
+        "aot_build: 2 variants: 1 hit, 1 to build",
     ]
 
 

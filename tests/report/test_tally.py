@@ -14,7 +14,7 @@ ROWS = (
 )
 
 TEXT = """\
-5 of 24 kernels failed
+5 of 24 variants failed
   gemm:    2 error, 1 timeout
   rmsnorm: 1 crashed, 1 skipped
 
@@ -51,7 +51,7 @@ def test_no_failure_no_text() -> None:
 def test_the_rest_is_counted() -> None:
     rows = tuple(FailureRow("k", f"N={n}", "cpu", "bad", "") for n in range(400))
     text = tally(Summary(actions=400, failed=400, failures=rows))
-    assert text.startswith("400 of 400 kernels failed\n  k: 400 error\n\nk [N=0] for cpu: error\n")
+    assert text.startswith("400 of 400 variants failed\n  k: 400 error\n\nk [N=0] for cpu: error\n")
     assert text.count("\n  bad") == 20
     assert text.endswith("\n\nand 380 more failures")
     assert tally(Summary(actions=21, failed=21, failures=rows[:21])).endswith("and 1 more failure")
