@@ -7,6 +7,7 @@ import dataclasses
 import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import msgspec
@@ -31,7 +32,7 @@ GENERATED = "generated"
 """Folder of the build folder, and prefix of the roles, for sources that functions write."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Planned:
     """One variant with its action and what the probe found."""
 
@@ -39,7 +40,7 @@ class Planned:
     toolchain: Toolchain
     decision: Decision
 
-    @property
+    @cached_property
     def name(self) -> str:
         """Names the variant in the build log."""
         return f"{self.variant.kernel.name}|{self.variant.target}|{variant_id(self.variant)}"

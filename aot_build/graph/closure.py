@@ -46,14 +46,14 @@ class ClosureReader:
         return found
 
     def _read(self, trace: Trace) -> Closure:
-        return {
-            "files": {p: self._file(p) for p in trace.files},
-            "modules": {p: self._module(p) for p in trace.modules},
-            "absent": {p: self._absent(p) for p in trace.absent},
-            "listings": {p: self._listing(p) for p in trace.listings},
-            "distributions": {name: self._distribution(name) for name in trace.distributions},
-            "env": {name: self._variable(name) for name in trace.env},
-        }
+        return Closure(
+            files={p: self._file(p) for p in trace.files},
+            modules={p: self._module(p) for p in trace.modules},
+            absent={p: self._absent(p) for p in trace.absent},
+            listings={p: self._listing(p) for p in trace.listings},
+            distributions={name: self._distribution(name) for name in trace.distributions},
+            env={name: self._variable(name) for name in trace.env},
+        )
 
     def _file(self, path: str) -> str | None:
         try:

@@ -28,6 +28,7 @@ class Rebuilder:
     def __init__(self, store: Store, closures: ClosureReader) -> None:
         self._store = store
         self._closures = closures
+        self._flattened: dict[str, dict[str, str]] = {}
 
     def probe(self, action: Action, last: Record | None = None) -> Decision:
         """Look an action up: by base key its traces, by each trace's closure its result."""
@@ -44,11 +45,17 @@ class Rebuilder:
             closure = closure or current
         return Decision(action, base_key, miss=_why(action, closure, last))
 
+    def _flat(self, closure: Closure) -> dict[str, str]:
+        """Records of variants with one closure share one object: the log keeps it once."""
+        if closure.digest not in self._flattened:
+            self._flattened[closure.digest] = flatten(closure)
+        return self._flattened[closure.digest]
+
     def record(
         self, decision: Decision, trace: Trace, last: Record | None, seconds: float
     ) -> Record:
         """What the build log keeps of a decision that was carried out."""
-        closure = flatten(self._closures.closure(trace))
+        closure = self._flat(self._closures.closure(trace))
         if decision.miss is None:
             built = last.built if last else ""
             return Record(components(decision.action), closure, "hit", built, seconds)

@@ -92,11 +92,16 @@ class Bench:
             path.mkdir()
         order = WorkOrder(action, self.roots, str(self.out), str(scratch), (str(self.project),))
         command = [sys.executable, "-c", WORKER, str(self.folder / "answer")]
+        env = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(scratch)}
+        env.pop("PYTHONDONTWRITEBYTECODE", None)  # The start costs a second without byte code.
         done = subprocess.run(
-            command, cwd=scratch, input=msgspec.msgpack.encode(order),
-            env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(scratch), "PYTHONDONTWRITEBYTECODE": ""},
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60,
-        )  # fmt: skip
+            command,
+            cwd=scratch,
+            env=env,
+            input=msgspec.msgpack.encode(order),
+            capture_output=True,
+            timeout=60,
+        )
         assert done.returncode == 0, done.stderr.decode()
         return msgspec.msgpack.decode((self.folder / "answer").read_bytes(), type=WorkReport)
 

@@ -28,8 +28,11 @@ def test_a_column_may_not_take_its_arguments(bench: Any, name: str) -> None:
 
 def test_declared_environment_is_set_before_the_import(bench: Any) -> None:
     bench.write("demo/__init__.py", "")
-    bench.write("demo/kern.py", "import os\nSEEN = os.environ['DEMO']\n"
-                "def make(out_dir, target):\n    open(out_dir + '/x', 'w').write(SEEN)\n")  # fmt: skip
+    bench.write(
+        "demo/kern.py",
+        "import os\nSEEN = os.environ['DEMO']\n"
+        "def make(out_dir, target):\n    open(out_dir + '/x', 'w').write(SEEN)\n",
+    )
     value = "{project}|{out_dir}|{target}|{other}"
     bench.built(bench.action("python", "demo.kern:make", spec_env={"DEMO": value}))
     told = (bench.out / "x").read_text()
@@ -57,7 +60,7 @@ def test_imported_modules_count_by_syntax_and_opened_files_by_bytes(bench: Any) 
         "import inspect; inspect.getsource(__import__('demo.other').other.f)",
         "import demo.other, pathlib; pathlib.Path(demo.other.__file__).read_bytes()",
         "import demo.other, os; os.read(os.open(demo.other.__file__, os.O_RDONLY), 9)",
-        "import demo.other, importlib.resources as r; r.files('demo').joinpath('other.py').read_text()",
+        "import demo.other, importlib.resources as r; (r.files('demo') / 'other.py').read_text()",
     ],
 )  # fmt: skip
 def test_a_module_whose_text_is_read_counts_by_bytes(bench: Any, reading: str) -> None:
