@@ -5,7 +5,7 @@ import inspect
 import itertools
 import textwrap
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -18,11 +18,12 @@ NAMES = {str: "string", int: "integer", float: "number", bool: "boolean", Any: "
 INTRODUCTION = """\
 # Options
 
-Generated from `aot_build/settings/model.py` by `python -m aot_build.settings.schema --write`.
+Generated from `aot_build/settings/model.py` and the backends' own models by
+`python -m aot_build.twins --write`.
 
 An option is taken from the first place that has it: the command line, the environment,
 `-C aot.<key>=<value>`, pyproject.toml with its overrides, the default. An unknown key, backend,
-target or mode is an error. A backend's own keys of a kernel are described with the backend.
+target or mode is an error.
 """
 SECTIONS: tuple[tuple[str, type[msgspec.Struct]], ...] = (
     ("`[tool.aot-build]`", Project),
@@ -80,7 +81,7 @@ def type_text(kind: Any) -> str:
         return " or ".join(type_text(a) for a in args if a is not type(None))
     if origin is Literal:
         return " or ".join(f'"{a}"' for a in args)
-    if origin is list:
+    if origin in (list, tuple):
         return f"list of {type_text(args[0])}" if args[0] is not Any else "list"
     if origin is dict or (inspect.isclass(kind) and issubclass(kind, msgspec.Struct)):
         return "table"
@@ -96,10 +97,11 @@ def _default(field: msgspec.structs.FieldInfo) -> str:
     return msgspec.json.encode(value).decode()
 
 
-def markdown() -> str:
-    """The text of `docs/options.md`."""
+def markdown(backends: Mapping[str, type[msgspec.Struct]]) -> str:
+    """The text of `docs/options.md`; `backends` gives the own keys of each backend's kernels."""
     parts = [INTRODUCTION]
-    for title, model in SECTIONS:
+    own = [(f'`backend = "{name}"` adds', model) for name, model in sorted(backends.items())]
+    for title, model in (*SECTIONS, *own):
         parts.append(f"## {title}\n\n{(model.__doc__ or '').strip()}\n")
         parts += [_entry(option, model) for option in options(model)]
     return "\n".join(parts)

@@ -1,19 +1,17 @@
-"""JSON schema and reference of the options: `python -m aot_build.settings.schema --write`."""
+"""JSON schema of the options, generated from the models; see aot_build/twins.py."""
 
-import argparse
 import json
-import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
 import msgspec
 
 from aot_build.settings.model import Kernel, KernelDefaults, Override, Project
-from aot_build.settings.reference import docstrings, markdown
+from aot_build.settings.reference import docstrings
 
 TOOL = "aot-build"
 SCHEMA = Path(__file__).with_name("schema.json")
-OPTIONS = Path(__file__).parents[2] / "docs" / "options.md"
 
 
 def get_schema(tool_name: str = TOOL) -> dict[str, Any]:
@@ -26,26 +24,44 @@ def get_schema(tool_name: str = TOOL) -> dict[str, Any]:
     return cast(dict[str, Any], json.loads(SCHEMA.read_text(encoding="utf-8")))
 
 
-def make_schema() -> dict[str, Any]:
-    """The schema, from the models; draft 7, without references, as validators of pyproject.toml
-    resolve them against their own addresses."""
+def make_schema(backends: Mapping[str, type[msgspec.Struct]]) -> dict[str, Any]:
+    """The schema, from the models and each backend's own keys.
+
+    Draft 7, without references, as validators of pyproject.toml resolve them against their own
+    addresses. A kernel of a backend that is not among these may hold any further key.
+    """
     override = _object(Override)
     for spec in override["properties"].values():
         spec.pop("default", None)
     project = _object(Project)
     properties = project["properties"]
     kernel = {**_object(Kernel), "additionalProperties": True}
+    kernel["allOf"] = [
+        {"if": {"properties": {"backend": {"const": name}}}, "then": _with_keys(Kernel, options)}
+        for name, options in sorted(backends.items())
+    ]
     defaults = {**_object(KernelDefaults), "additionalProperties": True}
     properties["kernels"]["items"] = kernel
     properties["overrides"]["items"] = override
     for holder in (properties, override["properties"]):
         holder["defaults"]["additionalProperties"] = defaults
+        holder["defaults"]["properties"] = {
+            name: {**defaults, **_with_keys(KernelDefaults, options)}
+            for name, options in sorted(backends.items())
+        }
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "$id": "urn:aot-build:settings",
         "title": "aot-build",
         **project,
     }
+
+
+def _with_keys(model: type[msgspec.Struct], options: type[msgspec.Struct]) -> dict[str, Any]:
+    """The types of a backend's own keys, and that there are no keys but these and the model's."""
+    own = _object(options)["properties"]
+    common = [f.encode_name for f in msgspec.structs.fields(model)]
+    return {"properties": own, "propertyNames": {"enum": sorted([*common, *own])}}
 
 
 def _object(model: type[msgspec.Struct]) -> dict[str, Any]:
@@ -74,27 +90,3 @@ def _inlined(value: Any, models: dict[str, Any]) -> Any:
         if len(found["anyOf"]) == 1:
             found |= found.pop("anyOf")[0]
     return found
-
-
-def twins() -> dict[Path, str]:
-    """The generated files, and what they must hold."""
-    schema = json.dumps(make_schema(), indent=2, sort_keys=True) + "\n"
-    return {SCHEMA: schema, OPTIONS: markdown()}
-
-
-def main(arguments: list[str]) -> int:
-    """Write the generated files, or say which of them are out of date (exit status 1)."""
-    parser = argparse.ArgumentParser(prog="python -m aot_build.settings.schema")
-    parser.add_argument("--write", action="store_true", help="write the generated files")
-    write = parser.parse_args(arguments).write
-    old = [f for f, text in twins().items() if not f.is_file() or f.read_text("utf-8") != text]
-    for file in old:
-        if write:
-            file.parent.mkdir(exist_ok=True)
-            file.write_text(twins()[file], encoding="utf-8")
-        print(f"{'wrote' if write else 'out of date:'} {file}")
-    return 1 if old and not write else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -6,21 +6,22 @@ from typing import Any
 
 import pytest
 
+from aot_build import twins
 from aot_build.settings import schema
 
 ROOT = Path(__file__).parents[2]
 
 
 def test_generated_files_are_up_to_date():
-    for file, text in schema.twins().items():
-        assert file.read_text(encoding="utf-8") == text, f"run {schema.__name__} --write"
+    for file, text in twins.twins().items():
+        assert file.read_text(encoding="utf-8") == text, f"run {twins.__name__} --write"
 
 
 def test_check_says_what_is_out_of_date(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(schema, "OPTIONS", tmp_path / "docs" / "options.md")
-    assert schema.main([]) == 1
+    monkeypatch.setattr(twins, "OPTIONS", tmp_path / "docs" / "options.md")
+    assert twins.main([]) == 1
     assert "out of date" in capsys.readouterr().out
-    assert schema.main(["--write"]) == 0 and schema.main([]) == 0
+    assert twins.main(["--write"]) == 0 and twins.main([]) == 0
 
 
 def test_schema_of_another_tool():
@@ -47,6 +48,9 @@ def test_validate_pyproject_takes_our_own_file():
         ("mode = 'relase'", "mode"),
         ("timeout = 0", "timeout"),
         ("[[tool.aot-build.kernels]]\nname = 'a'", "backend"),
+        ("[[tool.aot-build.kernels]]\nname = 'a'\nbackend = 'cpp'\nsorce = 'x'", "one of"),
+        ("[[tool.aot-build.kernels]]\nname = 'a'\nbackend = 'cpp'\nopenmp = 1", "openmp"),
+        ("[tool.aot-build.defaults.cpp]\nflag = ['-g']", "flag"),
         ("[[tool.aot-build.overrides]]\nif = {os = 'x'}", "os"),
     ],
 )
