@@ -37,6 +37,7 @@ def nothing_to_do(arguments: list[str]) -> bool:
         plural = "" if count == "1" else "s"
         line = f"aot_build: {count} variant{plural}, {count} hit{plural}, 0 built in {wall:.2f} s\n"
         sys.stderr.write(line)
+        sys.stderr.flush()
     sys.stdout.flush()
     return True
 

@@ -37,6 +37,7 @@ from aot_build.graph.keys import action_key
 from aot_build.graph.rebuilder import Decision
 from aot_build.outputs import OutputProblem, collect
 from aot_build.store.local import GROUP
+from aot_build.toolchains.distributions import UNOWNED
 from aot_build.workspace import Workspace
 
 POLL_SECONDS = 0.05
@@ -247,7 +248,12 @@ class Scheduler:
     def _with_distributions(self, trace: Trace) -> Trace:
         """Import names of third-party packages become the distributions that own them."""
         owners = self._space.distributions.owners
-        names = {owner for package in trace.distributions for owner in owners(package)}
+        # Without an owner, the name itself is the question: it may be installed one day.
+        names = {
+            owner
+            for package in trace.distributions
+            for owner in owners(package) or (f"{UNOWNED}{package}",)
+        }
         return dataclasses.replace(trace, distributions=tuple(sorted(names)))
 
     def _fail(self, task: _Task, failure: Failure) -> None:

@@ -30,7 +30,7 @@ def keep_snapshot(
     except OSError:
         return
     now = time.time_ns()
-    if any(is_racy(row, now) for row in watched.values()):
+    if any(is_racy(row, now) for row in watched.values()) or workspace.index.racy & watched.keys():
         return
     names = sorted({*VARIABLES, *(n for trace in workspace.traces for n in trace.env)})
     with contextlib.suppress(OSError):

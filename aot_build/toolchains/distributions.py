@@ -17,6 +17,9 @@ PER_INSTALL = frozenset(
 )
 """Files that say how it was installed, not what it is."""
 
+UNOWNED = "import:"
+"""Before the name of an import package that no distribution provides."""
+
 
 class Distributions:
     """What is installed for this interpreter; each is looked at once a build."""
@@ -44,6 +47,9 @@ class Distributions:
         return self._identities[name]
 
     def _identify(self, name: str) -> str:
+        if name.startswith(UNOWNED):
+            package = name.removeprefix(UNOWNED)
+            return ", ".join(self.owners(package)) or "absent"
         try:
             found = importlib.metadata.distribution(name)
         except importlib.metadata.PackageNotFoundError:

@@ -121,7 +121,7 @@ def test_two_checkouts_give_the_same_bytes(
             'extern "C" const char* f(int x) { return hidden(x) ? where() : __DATE__; }\n'
         )
         bench.write("src/a.cpp", source)
-        # Without a public symbol gcc names the constructor by file and random seed.
+        # Without a public symbol gcc names the constructor after the file.
         bench.write("src/b.cpp", "#include <cstdio>\nnamespace { int said = puts(__FILE__); }\n")
         folders, sources = ("{env}/include", "{project}/inc"), ("src/a.cpp", "src/b.cpp")
         bench.built(bench.action("cpp", *sources, mode=mode, include_dirs=folders))

@@ -80,7 +80,9 @@ CHANGES: dict[str, Callable[[Snapshot], Any]] = {
     "an output removed": lambda s: (s.out / "x.so").unlink(),
     "an output edited": lambda s: (s.out / "x.so").write_text("x.SO!"),
     "an output replaced": lambda s: (
-        (s.out / "y").write_text("x.so"), os.replace(s.out / "y", s.out / "x.so")
+        (s.out / "y").write_text("x.so"),
+        os.utime(s.out / "y", ns=(0, (s.out / "x.so").stat().st_mtime_ns)),
+        os.replace(s.out / "y", s.out / "x.so"),
     ),
     "all outputs removed": lambda s: [p.unlink() for p in s.out.iterdir()],
     "forgotten": lambda s: snapshot.forget(str(s.folder)),
