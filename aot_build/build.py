@@ -9,9 +9,10 @@ from aot_build._version import VERSION
 from aot_build.core.manifest import Entry
 from aot_build.core.record import Record
 from aot_build.core.result import Miss
-from aot_build.errors import InternalError
+from aot_build.errors import EnvironmentProblem
 from aot_build.events import FailureRow, MissRow, Notice, PlanReady, Summary
 from aot_build.graph.rebuilder import Decision
+from aot_build.locking import locked
 from aot_build.materialize import DamagedBlobs, ResultFolder
 from aot_build.plan import Plan, Planned, make_plan
 from aot_build.request import Request
@@ -19,6 +20,8 @@ from aot_build.scheduler import Outcome, Scheduler
 from aot_build.watch import keep_snapshot
 from aot_build.workspace import Workspace
 
+RESULT_LOCK = "result.lock"
+"""Name of a file in the build folder: held while its result is filled, or copied elsewhere."""
 REBUILDS = 2
 """How often results whose blobs turn out to be damaged are built again."""
 
@@ -29,74 +32,87 @@ class Built:
 
     plan: Plan
     outcomes: tuple[Outcome, ...]
-    scheduler: Scheduler
+
+    @property
+    def failed(self) -> bool:
+        """Whether anything that was asked for is missing."""
+        return bool(self.plan.failures) or any(outcome.failure for outcome in self.outcomes)
 
 
-def build(workspace: Workspace, request: Request) -> Summary:
-    """Build what the workspace's settings declare; failed kernels are told in the summary."""
+def build(workspace: Workspace, request: Request, began_ns: int) -> Summary:
+    """Build what the workspace's settings declare; failed kernels are told in the summary.
+
+    `began_ns` is when the settings were read (Unix time).
+    """
     began = time.perf_counter()
     snapshot.forget(request.project)
+    for note in workspace.settings.unserved:
+        workspace.emit(Notice(note))
     plan = make_plan(workspace, request.kernels)
     workspace.emit(PlanReady(len(plan.planned), plan.hits, len(plan.planned) - plan.hits))
-    built = _carry_out(workspace, plan)
-    _keep_records(workspace, built)
-    failed = any(outcome.failure for outcome in built.outcomes)
-    if not failed:
-        built = _materialize(workspace, built, request.kernels, REBUILDS)
-    summary = _summary(workspace, built, time.perf_counter() - began)
-    workspace.index.save()
-    if not failed and not workspace.edited and request.kernels is None:
-        keep_snapshot(workspace, request, summary, result_folder(workspace))
+    scheduler = Scheduler(workspace)
+    built = _carry_out(workspace, plan, scheduler)
+    # One build at a time fills the folder; others that stand in this checkout wait here.
+    with locked(workspace.folder / RESULT_LOCK, exclusive=True):
+        built = _materialize(workspace, built, scheduler, request.kernels)
+        everything = request.kernels is None and request.targets is None
+        _keep_records(workspace, built, complete=everything)
+        summary = _summary(workspace, built, time.perf_counter() - began)
+        workspace.index.save()
+        if not built.failed and not workspace.edited and request.kernels is None:
+            keep_snapshot(workspace, request, summary, result_folder(workspace), began_ns)
     return summary
 
 
-def _carry_out(workspace: Workspace, plan: Plan) -> Built:
+def _carry_out(workspace: Workspace, plan: Plan, scheduler: Scheduler) -> Built:
     names = {id(p.decision): p.name for p in plan.planned}
-    scheduler = Scheduler(workspace)
 
     def last(decision: Decision) -> Record | None:
         return workspace.log.get(names[id(decision)])
 
-    outcomes = scheduler.run([p.decision for p in plan.planned], last)
-    return Built(plan, tuple(outcomes), scheduler)
+    return Built(plan, tuple(scheduler.run([p.decision for p in plan.planned], last)))
 
 
 def _materialize(
-    workspace: Workspace, built: Built, only: Sequence[str] | None, rebuilds: int
+    workspace: Workspace, built: Built, scheduler: Scheduler, only: Sequence[str] | None
 ) -> Built:
-    """Fill the result folder; what the store lost since the probe is built again."""
-    folder = result_folder(workspace)
-    entries = [_entry(p, o) for p, o in zip(built.plan.planned, built.outcomes, strict=True)]
-    try:
-        producer = f"aot-build {VERSION}"
-        folder.fill(entries, workspace.store, workspace.settings.mode, producer, only)
-    except DamagedBlobs as damage:
-        if not rebuilds:
-            raise InternalError(
-                "the cache loses what is written to it",
-                {"cache": workspace.settings.cache_dir, "results": len(damage.entries)},
-                "check the disk, or set AOT_BUILD_CACHE_DIR to another folder",
-            ) from damage
-        workspace.emit(Notice(f"{damage} in the cache: building them again"))
-        again = _again(workspace, built, damage.entries)
-        return _materialize(workspace, again, only, rebuilds - 1)
-    return built
+    """Fill the result folder; what the store lost since the probe is built again.
+
+    Where a kernel failed the folder is left as it was.
+    """
+    producer = f"aot-build {VERSION}"
+    for _ in range(1 + REBUILDS):
+        if built.failed:
+            return built
+        entries = [_entry(p, o) for p, o in zip(built.plan.planned, built.outcomes, strict=True)]
+        try:
+            mode = workspace.settings.mode
+            result_folder(workspace).fill(entries, workspace.store, mode, producer, only)
+        except DamagedBlobs as damage:
+            workspace.emit(Notice(f"{damage} in the cache: building them again"))
+            built = _again(workspace, built, scheduler, damage.entries)
+        else:
+            return built
+    raise EnvironmentProblem(
+        "the cache loses what is written to it",
+        {"cache": workspace.settings.cache_dir},
+        "check the disk, or set AOT_BUILD_CACHE_DIR to another folder",
+    )
 
 
-def _again(workspace: Workspace, built: Built, lost: list[Entry]) -> Built:
-    variants = {id(entry.variant) for entry in lost}
-    planned = tuple(
-        Planned(p.variant, p.toolchain, Decision(
-            p.decision.action, p.decision.base_key, miss=Miss("its result was damaged")
-        )) if id(p.variant) in variants
-        else Planned(p.variant, p.toolchain, Decision(
-            p.decision.action, p.decision.base_key, o.result, o.trace, p.decision.miss
-        ))
-        for p, o in zip(built.plan.planned, built.outcomes, strict=True)
-    )  # fmt: skip
-    again = _carry_out(workspace, Plan(planned, built.plan.helpers))
-    for old, new in zip(built.outcomes, again.outcomes, strict=True):
-        new.executed = new.executed or old.executed
+def _again(workspace: Workspace, built: Built, scheduler: Scheduler, lost: list[Entry]) -> Built:
+    damaged = {id(entry.variant) for entry in lost}
+    planned = []
+    for old, outcome in zip(built.plan.planned, built.outcomes, strict=True):
+        action, key = old.decision.action, old.decision.base_key
+        decision = Decision(action, key, outcome.result, outcome.trace, old.decision.miss)
+        if id(old.variant) in damaged:
+            decision = Decision(action, key, miss=Miss("its result was damaged"))
+        planned.append(Planned(old.variant, old.toolchain, decision))
+    plan = Plan(tuple(planned), built.plan.helpers, built.plan.failures)
+    again = _carry_out(workspace, plan, scheduler)
+    for before, after in zip(built.outcomes, again.outcomes, strict=True):
+        after.executed = after.executed or before.executed
     return again
 
 
@@ -111,37 +127,39 @@ def _entry(planned: Planned, outcome: Outcome) -> Entry:
     return Entry(planned.variant, planned.toolchain, result.artifacts, result.metadata)
 
 
-def _keep_records(workspace: Workspace, built: Built) -> None:
+def _keep_records(workspace: Workspace, built: Built, *, complete: bool) -> None:
     records = {}
     for planned, outcome in zip(built.plan.planned, built.outcomes, strict=True):
-        if outcome.result is None or outcome.trace is None:
-            continue
-        workspace.remember(outcome.trace)
         last = workspace.log.get(planned.name)
-        records[planned.name] = workspace.rebuilder.record(
-            planned.decision, outcome.trace, last, outcome.result.seconds
-        )
-    workspace.log.replace(records)
+        if outcome.result is not None and outcome.trace is not None:
+            workspace.remember(outcome.trace)
+            records[planned.name] = workspace.rebuilder.record(
+                planned.decision, outcome.trace, last, outcome.result.seconds
+            )
+        elif last is not None:
+            records[planned.name] = last
+    workspace.log.replace(records, complete=complete and not built.plan.failures)
 
 
 def _summary(workspace: Workspace, built: Built, wall: float) -> Summary:
     rows = list(zip(built.plan.planned, built.outcomes, strict=True))
-    executed = sum(outcome.executed for _, outcome in rows)
+    unlisted = built.plan.failures
+    executed = sum(outcome.executed for _, outcome in rows if outcome.failure is None)
     failed = sum(outcome.failure is not None for _, outcome in rows)
-    scheduler = built.scheduler
+    tally = workspace.tally
     return Summary(
-        actions=len(rows),
+        actions=len(rows) + len(unlisted),
         hits=len(rows) - executed - failed,
         executed=executed,
-        failed=failed,
-        retried=scheduler.retried,
+        failed=failed + len(unlisted),
+        retried=tally.retried,
         wall_s=round(wall, 4),
-        cpu_s=round(scheduler.cpu_seconds, 3),
-        critical_path_s=round(scheduler.longest, 3),
+        cpu_s=round(tally.cpu_seconds, 3),
+        critical_path_s=round(tally.longest, 3),
         workers=workspace.slots,
         helpers=built.plan.helpers,
         cache_dir=str(workspace.settings.cache_dir) if workspace.cached else "",
-        failures=tuple(_failure_row(p, o) for p, o in rows if o.failure is not None),
+        failures=(*unlisted, *(_failure_row(p, o) for p, o in rows if o.failure is not None)),
         misses=tuple(_miss_row(p, o) for p, o in rows if o.executed or o.failure is not None),
     )
 

@@ -15,7 +15,9 @@ from pathlib import Path
 from types import FrameType
 
 from aot_build._version import VERSION
-from aot_build.errors import AotBuildError, InputError, did_you_mean
+from aot_build.errors import AotBuildError, EnvironmentProblem, InputError, did_you_mean
+
+SETTING = "a setting, as a wheel build takes it; repeatable"
 
 
 def main(arguments: list[str]) -> int:
@@ -79,16 +81,20 @@ def _pairs(words: list[str] | None) -> dict[str, object]:
 
 
 def _plan(chosen: argparse.Namespace) -> int:
-    from aot_build.frontend import plan
+    from aot_build.frontend import start
     from aot_build.report.console import Console
 
-    rows = plan(
+    asked = start(
         chosen.project,
         targets=chosen.target,
         mode=chosen.mode,
         kernels=chosen.kernel,
+        config_settings=_pairs(chosen.config),
         emit=Console(sys.stderr).emit,
+        goal="plan",
     )
+    asked.wait()
+    rows = asked.listed
     if chosen.json:
         print(json.dumps([asdict(row) for row in rows]))
         return 0
@@ -103,7 +109,7 @@ def _plan(chosen: argparse.Namespace) -> int:
 def _explain(chosen: argparse.Namespace) -> int:
     from aot_build.explain import explain
 
-    rows = explain(Path(chosen.project), chosen.name)
+    rows = explain(Path(chosen.project), chosen.name, chosen.target, chosen.mode)
     if chosen.json:
         print(json.dumps([asdict(row) for row in rows]))
         return 0
@@ -117,24 +123,35 @@ def _passes(chosen: argparse.Namespace) -> int:
     from aot_build.pipelines.modes import MODES, passes
 
     modes = [chosen.mode] if chosen.mode else list(MODES)
-    target = parse_target((chosen.target or ["cpu"])[0])
-    listed = {mode: [(p.name, p.flags) for p in passes(mode, target)] for mode in modes}
+    targets = [parse_target(name) for name in dict.fromkeys(chosen.target or ["cpu"])]
+    listed = {
+        mode: {str(t): [(p.name, p.flags) for p in passes(mode, t)] for t in targets}
+        for mode in modes
+    }
     if chosen.json:
         print(json.dumps(listed))
         return 0
-    for mode, found in listed.items():
-        print(f"{mode} for {target}:")
-        for name, flags in found:
-            print(f"  {name:<20} {' '.join(flags).replace('{arch}', target.arch)}")
+    for mode in modes:
+        for target in targets:
+            print(f"{mode} for {target}:")
+            for name, flags in listed[mode][str(target)]:
+                print(f"  {name:<20} {' '.join(flags).replace('{arch}', target.arch)}")
     return 0
 
 
 def _verify(chosen: argparse.Namespace) -> int:
-    from aot_build.frontend import verify
+    from aot_build.frontend import start
 
-    rows = verify(
-        chosen.project, kernels=chosen.kernel, sample=None if chosen.all else chosen.sample
+    asked = start(
+        chosen.project,
+        targets=chosen.target,
+        mode=chosen.mode,
+        kernels=chosen.kernel,
+        sample=None if chosen.all else chosen.sample,
+        goal="verify",
     )
+    asked.wait()
+    rows = asked.verified
     bad = [row for row in rows if row.verdict in ("different", "failed")]
     if chosen.json:
         print(json.dumps([asdict(row) for row in rows]))
@@ -163,7 +180,14 @@ def _clean(chosen: argparse.Namespace) -> int:
 
     folder = Path(chosen.project, *snapshot.FOLDER)
     existed = folder.is_dir()
-    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        shutil.rmtree(folder)
+    except OSError as error:
+        # One file that stays, or that a build has just taken away itself, must not keep the others.
+        shutil.rmtree(folder, ignore_errors=True)
+        if os.path.lexists(folder):
+            fields = {"folder": folder, "error": error}
+            raise EnvironmentProblem("not everything could be removed", fields) from error
     if chosen.json:
         print(json.dumps({"removed": str(folder) if existed else None}))
         return 0
@@ -182,6 +206,14 @@ def _doctor(chosen: argparse.Namespace) -> int:
     for each in found:
         print("\n".join(each.lines()))
     return 0
+
+
+def _positive(text: str) -> int:
+    """A number of processes or variants: none of them would be nothing done, and called done."""
+    number = int(text) if text.strip().isdecimal() else 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
+    return number
 
 
 class _Parser(argparse.ArgumentParser):
@@ -208,8 +240,7 @@ def _parser() -> argparse.ArgumentParser:
         return added
 
     build = command("build", _build, "compile what is not built yet, into build/aot")
-    build.add_argument("--jobs", "-j", type=int, metavar="N", help="processes at once")
-    build.add_argument("-C", dest="config", action="append", metavar="KEY=VALUE", help="a setting")
+    build.add_argument("--jobs", "-j", type=_positive, metavar="N", help="processes at once")
     build.add_argument(
         "--keep-going",
         "-k",
@@ -217,19 +248,19 @@ def _parser() -> argparse.ArgumentParser:
         help="build the others after a failure (default); --no-keep-going stops at the first",
     )
     plan = command("plan", _plan, "say what a build would compile, and why; compiles nothing")
-    for each in (build, plan):
-        each.add_argument("--target", "-t", action="append", metavar="T", help="repeatable")
-        each.add_argument("--mode", "-m", metavar="M", help="debug, fast, release or tune")
-        each.add_argument("--kernel", action="append", metavar="NAME", help="repeatable")
     explain = command("explain", _explain, "why variants were built or not, the last time")
     explain.add_argument("name", nargs="?", metavar="KERNEL", help="default: every kernel")
     passes = command("passes", _passes, "print the passes of the modes")
-    passes.add_argument("--mode", "-m", metavar="M")
-    passes.add_argument("--target", "-t", action="append", metavar="T")
     verify = command("verify", _verify, "build a sample again without the cache; compare bytes")
     verify.add_argument("--all", action="store_true", help="every variant instead of a sample")
-    verify.add_argument("--sample", type=int, default=10, metavar="N", help="default: 10")
-    verify.add_argument("--kernel", action="append", metavar="NAME", help="repeatable")
+    verify.add_argument("--sample", type=_positive, default=10, metavar="N", help="default: 10")
+    for each in (build, plan, explain, passes, verify):
+        each.add_argument("--target", "-t", action="append", metavar="T", help="repeatable")
+        each.add_argument("--mode", "-m", metavar="M", help="debug, fast, release or tune")
+    for each in (build, plan, verify):
+        each.add_argument("--kernel", action="append", metavar="NAME", help="repeatable")
+    for each in (build, plan):
+        each.add_argument("-C", dest="config", action="append", metavar="KEY=VALUE", help=SETTING)
     command("stats", _stats, "what the cache and the last build hold")
     command("clean", _clean, "remove build/aot; the cache is left alone")
     command("doctor", _doctor, "find compilers; say what a missing one costs")

@@ -8,6 +8,7 @@ only through whoever asked for the build, and it ends when they do.
 import os
 import signal
 import sys
+import time
 import traceback
 from pathlib import Path
 from types import FrameType
@@ -62,6 +63,7 @@ def _serve(request: Request, emit: Emit) -> Event:
     from aot_build.plan import list_plan, make_plan
     from aot_build.verify import verify
 
+    began_ns = time.time_ns()
     settings, registry = load_settings(request)
     if settings is None:
         raise InputError(
@@ -71,11 +73,11 @@ def _serve(request: Request, emit: Emit) -> Event:
         )
     workspace = open_workspace(settings, registry, emit)
     try:
-        if request.task == "verify":
+        if request.goal == "verify":
             return VerifyListed(verify(workspace, request.kernels, request.sample))
-        if request.task == "plan":
+        if request.goal == "plan":
             return PlanListed(list_plan(make_plan(workspace, request.kernels), workspace))
-        summary = build(workspace, request)
+        summary = build(workspace, request, began_ns)
     finally:
         workspace.close()
     return BuildFinished(summary, settings.package if settings.kernels else "")

@@ -11,7 +11,7 @@ imports nothing else.
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from aot_build.errors import AotBuildError
 
@@ -216,14 +216,7 @@ Event = (
 )
 Emit = Callable[[Event], None]
 
-_CLASSES: dict[str, type[Any]] = {
-    kind.__name__: kind
-    for kind in (
-        PlanReady, ActionStarted, ActionFinished, ActionFailed, ActionRetried, Notice,
-        BuildFinished, BuildError, PlanListed,
-        VerifyListed,
-    )
-}  # fmt: skip
+_CLASSES: dict[str, type[Any]] = {kind.__name__: kind for kind in get_args(Event)}
 
 
 def encode(event: Event) -> str:

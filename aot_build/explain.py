@@ -1,5 +1,6 @@
 """Why each variant was built or not, the last time: read from the build log, decided elsewhere."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,9 +19,17 @@ class Explanation:
     decision: str
 
 
-def explain(project: Path, kernel: str | None) -> list[Explanation]:
-    """The last decisions of a project's variants. Raises InputError for an unknown kernel."""
-    rows = plan(project)
+def explain(
+    project: Path,
+    kernel: str | None,
+    targets: Sequence[str] | None = None,
+    mode: str | None = None,
+) -> list[Explanation]:
+    """The last decisions of a project's variants. Raises InputError for an unknown kernel.
+
+    Targets and mode are as configured where they are None.
+    """
+    rows = plan(project, targets=targets, mode=mode)
     names = {row.kernel for row in rows}
     if kernel is not None and kernel not in names:
         raise InputError(f"no kernel is called {kernel!r}", hint=did_you_mean(kernel, names))

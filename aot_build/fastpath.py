@@ -28,8 +28,11 @@ def nothing_to_do(arguments: list[str]) -> bool:
     text = found[1].replace(snapshot.WALL, f"{wall:.4f}")
     summary = os.environ.get("AOT_BUILD_SUMMARY")
     if summary:
-        with open(summary, "w", encoding="utf-8") as stream:
-            stream.write(text + "\n")
+        try:
+            with open(summary, "w", encoding="utf-8") as stream:
+                stream.write(text + "\n")
+        except OSError as error:
+            sys.stderr.write(f"aot_build: the summary cannot be written: {error}\n")
     if as_json:
         sys.stdout.write(text + "\n")
     else:

@@ -29,6 +29,15 @@ def _as_row(found: os.stat_result) -> Stat:
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
+def unchanged(folder: str, since_ns: int) -> bool:
+    """Whether nothing was put into a folder or taken out of it since then (Unix time)."""
+    try:
+        row = stat_row(folder)
+    except OSError:
+        return False
+    return max(row[3], row[4]) < since_ns
+
+
 def is_racy(row: Stat, now_ns: int) -> bool:
     """Whether a later write could leave this very stat behind."""
     return now_ns - max(row[3], row[4]) < RACY_NS
@@ -122,6 +131,7 @@ class StatIndex:
         self._path = path
         self._kept: dict[str, _Row] = _read_rows(path) if path else {}
         self._seen: dict[str, _Row | None] = {}
+        self._seen_at: dict[str, int] = {}
         self.read = 0
         """How many files had to be read."""
         self.racy: set[str] = set()
@@ -132,8 +142,8 @@ class StatIndex:
         if path in self._seen:
             row = self._seen[path]
             return row.digest if row else None
-        row = self._look(path)
-        self._seen[path] = row
+        self._seen_at[path] = time.time_ns()
+        row = self._seen[path] = self._look(path)
         return row.digest if row else None
 
     def _look(self, path: str) -> _Row | None:
@@ -157,14 +167,18 @@ class StatIndex:
         return {path: row.stat for path, row in self._seen.items() if row is not None}
 
     def held_since(self, path: str, since_ns: int) -> bool:
-        """Whether a file is as it was when it was digested, or before `since_ns` (Unix time)."""
+        """Whether a file is the same since `since_ns` (Unix time), and as it was digested."""
         try:
             now = _regular_row(path)
         except OSError:
             now = None
         if path in self._seen:
             known = self._seen[path]
-            return now == (known.stat if known else None)
+            if now != (known.stat if known else None):
+                return False
+            if self._seen_at[path] < since_ns:
+                return True
+        # Digested afterwards, it may not be what was read.
         return now is not None and max(now[3], now[4]) < since_ns
 
     def save(self) -> None:

@@ -14,11 +14,18 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from aot_build import snapshot
-from aot_build.errors import AotBuildError, InternalError, KernelsFailed
+from aot_build.errors import (
+    AotBuildError,
+    EnvironmentProblem,
+    InputError,
+    InternalError,
+    KernelsFailed,
+)
 from aot_build.events import (
     BuildError,
     BuildFinished,
     Event,
+    Notice,
     PlanListed,
     PlanRow,
     Summary,
@@ -47,6 +54,8 @@ class Build:
         self._project = request.project
         self._summary: Summary | None = None
         self._error: AotBuildError | None = None
+        self._broken: Exception | None = None
+        """What a listener to the events raised."""
         self._driver: subprocess.Popen[bytes] | None = None
         self._package = ""
         self.listed: tuple[PlanRow, ...] = ()
@@ -54,6 +63,8 @@ class Build:
         self.verified: tuple[VerifyRow, ...] = ()
         """The rows of a verification, where that is what was asked for."""
         if not self._is_fresh(request):
+            if request.goal == "build":
+                _forget_summary()
             self._start(request)
 
     @property
@@ -78,6 +89,8 @@ class Build:
                 raise
         if self._error is not None:
             raise self._error
+        if self._broken is not None:
+            raise self._broken
         if self._summary is None:
             raise self._lost()
         if check and self._summary.failed:
@@ -98,7 +111,7 @@ class Build:
 
     def _is_fresh(self, request: Request) -> bool:
         began = time.perf_counter()
-        if request.task != "build":
+        if request.goal != "build":
             return False
         found = snapshot.fresh(request.project, request.shape)
         if found is None:
@@ -109,20 +122,38 @@ class Build:
         return True
 
     def _start(self, request: Request) -> None:
-        folder = Path(request.project, *snapshot.FOLDER)
-        folder.mkdir(parents=True, exist_ok=True)
-        receiver, sender = os.pipe()
-        # The driver's own output must not hold the front end's: pip waits for every holder.
-        with open(folder / "driver.log", "wb") as log:
-            self._driver = subprocess.Popen(
-                [sys.executable, "-P", "-c", _BOOT, str(sender), *_import_path()],
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=log,
-                pass_fds=(sender,),
-                start_new_session=True,
+        project = Path(request.project)
+        if not (project / "pyproject.toml").is_file():
+            raise InputError(
+                "no pyproject.toml here", {"folder": project}, "name the project: --project DIR"
             )
-        os.close(sender)
+        folder = project.joinpath(*snapshot.FOLDER)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._launch(request, folder)
+        except OSError as error:
+            raise EnvironmentProblem(
+                "a build cannot be started", {"folder": folder, "error": error}
+            ) from error
+
+    def _launch(self, request: Request, folder: Path) -> None:
+        receiver, sender = os.pipe()
+        try:
+            # The driver's own output must not hold the front end's: pip waits for every holder.
+            with open(folder / "driver.log", "wb") as log:
+                self._driver = subprocess.Popen(
+                    [sys.executable, "-P", "-c", _BOOT, str(sender), *_import_path()],
+                    stdin=subprocess.PIPE,
+                    stdout=log,
+                    stderr=log,
+                    pass_fds=(sender,),
+                    start_new_session=True,
+                )
+        except BaseException:
+            os.close(receiver)
+            raise
+        finally:
+            os.close(sender)
         assert self._driver.stdin is not None
         with contextlib.suppress(BrokenPipeError), self._driver.stdin as stdin:
             stdin.write(request.encode())
@@ -133,22 +164,30 @@ class Build:
     def _read(self, receiver: int) -> None:
         with open(receiver, encoding="utf-8", errors="surrogateescape") as stream:
             for line in stream:
-                event = decode(line)
-                if isinstance(event, BuildFinished):
-                    self._package = event.package
-                    self._finish(event.summary)
-                elif isinstance(event, BuildError):
-                    self._error = event.error()
-                elif isinstance(event, PlanListed):
-                    self._summary, self.listed = Summary(), event.rows
-                elif isinstance(event, VerifyListed):
-                    self._summary, self.verified = Summary(), event.rows
-                else:
-                    self._emit(event)
+                try:
+                    self._take(decode(line))
+                except Exception as error:
+                    # Whoever listens may fail; the driver must still be read to its end.
+                    self._broken = self._broken or error
+
+    def _take(self, event: Event) -> None:
+        match event:
+            case BuildFinished():
+                self._package = event.package
+                self._finish(event.summary)
+            case BuildError():
+                self._error = event.error()
+            case PlanListed():
+                self._summary, self.listed = Summary(), event.rows
+            case VerifyListed():
+                self._summary, self.verified = Summary(), event.rows
+            case _:
+                self._emit(event)
 
     def _finish(self, summary: Summary) -> None:
         self._summary = summary
-        write_summary(summary.to_json())
+        if problem := write_summary(summary.to_json()):
+            self._emit(Notice(problem))
         self._emit(BuildFinished(summary, self._package))
 
     def _lost(self) -> AotBuildError:
@@ -176,11 +215,23 @@ def _import_path() -> list[str]:
     return paths if own in paths else [own, *paths]
 
 
-def write_summary(text: str) -> None:
-    """Put the summary where AOT_BUILD_SUMMARY asks for it."""
+def write_summary(text: str) -> str:
+    """Put the summary where AOT_BUILD_SUMMARY asks for it; what went wrong, else nothing."""
     path = os.environ.get("AOT_BUILD_SUMMARY")
-    if path:
-        Path(path).write_text(text + "\n", encoding="utf-8")
+    try:
+        if path:
+            Path(path).write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        return f"the summary cannot be written: {error}"
+    return ""
+
+
+def _forget_summary() -> None:
+    """The last build's must not be taken for this one's, should this one not get that far."""
+    path = os.environ.get("AOT_BUILD_SUMMARY")
+    with contextlib.suppress(OSError):
+        if path and os.path.isfile(path):
+            os.unlink(path)
 
 
 def start(
@@ -195,7 +246,7 @@ def start(
     package_dir: str | None = None,
     emit: Callable[[Event], None] | None = None,
     watch_parent: bool = False,
-    task: str = "build",
+    goal: str = "build",
     sample: int | None = None,
 ) -> Build:
     """Start building a project's kernels and return at once; overlap what you like until `wait`.
@@ -214,7 +265,7 @@ def start(
         config_settings=config_settings or {},
         package_dir=package_dir,
         watched=watched,
-        task=task,
+        goal=goal,
         sample=sample,
     )
     return Build(request, emit)
@@ -234,7 +285,7 @@ def plan(
     emit: Callable[[Event], None] | None = None,
 ) -> tuple[PlanRow, ...]:
     """What a build would do, and why: a row each variant. Compiles nothing."""
-    asked = start(project, targets=targets, mode=mode, kernels=kernels, emit=emit, task="plan")
+    asked = start(project, targets=targets, mode=mode, kernels=kernels, emit=emit, goal="plan")
     asked.wait()
     return asked.listed
 
@@ -247,6 +298,6 @@ def verify(
     emit: Callable[[Event], None] | None = None,
 ) -> tuple[VerifyRow, ...]:
     """Build variants again, without the cache, and compare their bytes: a row each variant."""
-    asked = start(project, kernels=kernels, sample=sample, emit=emit, task="verify")
+    asked = start(project, kernels=kernels, sample=sample, emit=emit, goal="verify")
     asked.wait()
     return asked.verified

@@ -20,9 +20,7 @@ import aot_build.runtime
 from aot_build.core.manifest import Entry, manifest, place
 from aot_build.core.store import Store
 from aot_build.files import Stat, stat_row, write_atomic
-
-MANIFEST = "manifest.json"
-RUNTIME = "__init__.py"
+from aot_build.layout import MANIFEST, RUNTIME
 
 
 class _Placed(msgspec.Struct, array_like=True):

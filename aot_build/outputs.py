@@ -2,11 +2,11 @@
 
 import fnmatch
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from aot_build.core.artifact import Artifact
 from aot_build.digest import blob_digest
-from aot_build.files import regular_files
 
 
 class OutputProblem(Exception):
@@ -20,25 +20,39 @@ class OutputProblem(Exception):
 def collect(folder: Path, patterns: tuple[str, ...]) -> tuple[Artifact, ...]:
     """The artifacts in a folder: every file, or those that one of the patterns names.
 
-    Raises OutputProblem where there is none, or where there is a link or a special file.
+    Raises OutputProblem where there is none, or where one is no regular file or cannot be read.
     """
+    if not folder.is_dir():
+        raise OutputProblem("nothing", f"its output folder is gone: {folder}")
     try:
-        names = regular_files(folder)
-    except ValueError as error:
-        raise OutputProblem(
-            "error", f"its output {str(error)!r} is a link or a special file: only files can ship"
-        ) from None
+        found = dict(_entries(folder, ""))
     except OSError as error:
-        raise OutputProblem("nothing", f"its output folder is gone: {error}") from None
-    if patterns:
-        names = [name for name in names if any(_matches(name, p) for p in patterns)]
+        raise OutputProblem("error", f"its output folder cannot be read: {error}") from None
+    names = sorted(n for n in found if not patterns or any(_matches(n, p) for p in patterns))
     if not names:
         wanted = f" that matches {', '.join(patterns)}" if patterns else ""
         raise OutputProblem("nothing", f"it left no file{wanted} in its output folder")
     for name in names:
         if not name.isprintable() or "\\" in name:
             raise OutputProblem("error", f"the output name {name!r} cannot ship")
+        if not found[name]:
+            what = f"its output {name!r} is a link or a special file: only files can ship"
+            raise OutputProblem("error", what)
     return tuple(_artifact(folder, name) for name in names)
+
+
+def _entries(root: Path, folder: str) -> Iterator[tuple[str, bool]]:
+    """What lies below `root`, folders aside: its relative name, whether it is a regular file.
+
+    Links are not followed.
+    """
+    with os.scandir(root / folder) as entries:
+        for entry in entries:
+            name = f"{folder}/{entry.name}" if folder else entry.name
+            if entry.is_dir(follow_symlinks=False):
+                yield from _entries(root, name)
+            else:
+                yield name, entry.is_file(follow_symlinks=False)
 
 
 def _matches(name: str, pattern: str) -> bool:
@@ -58,4 +72,7 @@ def _match(names: list[str], patterns: list[str]) -> bool:
 
 def _artifact(folder: Path, name: str) -> Artifact:
     path = folder / name
-    return Artifact(name, blob_digest(path), os.stat(path).st_size)
+    try:
+        return Artifact(name, blob_digest(path), os.stat(path).st_size)
+    except OSError as error:
+        raise OutputProblem("error", f"its output {name!r} cannot be read: {error}") from None

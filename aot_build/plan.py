@@ -4,32 +4,27 @@ Runs no compile action. Functions that list rows are run (they are cached analys
 """
 
 import dataclasses
-import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import msgspec
-
 from aot_build.backends.protocol import Backend
-from aot_build.backends.work import ROWS_FILE, ROWS_STAGE
 from aot_build.core.action import Action
 from aot_build.core.configuration import Configuration
 from aot_build.core.kernel import KernelSpec, Variant
 from aot_build.core.manifest import variant_id
+from aot_build.core.result import Failure
 from aot_build.core.toolchain import Toolchain
-from aot_build.errors import InputError, InternalError, KernelsFailed, did_you_mean
-from aot_build.events import Notice, PlanRow
+from aot_build.errors import InputError, did_you_mean
+from aot_build.events import FailureRow, Notice, PlanRow
 from aot_build.graph.rebuilder import Decision
+from aot_build.listings import ListingFailed, Listings
 from aot_build.paths import Paths
 from aot_build.pipelines.modes import mode_flags
-from aot_build.scheduler import Scheduler
-from aot_build.specs import RawRow, config_files, read_rows, rows_from_code, variants
+from aot_build.settings import Settings
+from aot_build.specs import RawRow, config_files, read_rows, variants
 from aot_build.workspace import Workspace
-
-GENERATED = "generated"
-"""Folder of the build folder, and prefix of the roles, for sources that functions write."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +48,8 @@ class Plan:
     planned: tuple[Planned, ...]
     helpers: int
     """Actions that served the plan: functions that listed rows."""
+    failures: tuple[FailureRow, ...] = ()
+    """Kernels whose rows could not be listed; they have no variants here."""
 
     @property
     def hits(self) -> int:
@@ -62,7 +59,13 @@ class Plan:
 
 def make_plan(workspace: Workspace, kernels: Sequence[str] | None = None) -> Plan:
     """Plan every declared kernel, or those named. Raises InputError, EnvironmentProblem."""
-    return _Planner(workspace).plan(_chosen(workspace.settings.kernels, kernels))
+    return _Planner(workspace).plan(_chosen(workspace.settings, kernels))
+
+
+def _failed_listing(spec: KernelSpec, function: str, failure: Failure) -> FailureRow:
+    targets = ", ".join(map(str, spec.targets))
+    label = f"rows of {function}"
+    return FailureRow(spec.name, label, targets, failure.reason, failure.log, failure.outcome)
 
 
 def list_plan(plan: Plan, workspace: Workspace) -> tuple[PlanRow, ...]:
@@ -85,22 +88,27 @@ def list_plan(plan: Plan, workspace: Workspace) -> tuple[PlanRow, ...]:
     return tuple(rows)
 
 
-def _chosen(specs: Iterable[KernelSpec], names: Sequence[str] | None) -> list[KernelSpec]:
-    specs = list(specs)
+def _chosen(settings: Settings, names: Sequence[str] | None) -> list[KernelSpec]:
     if names is None:
-        return specs
-    known = {spec.name for spec in specs}
+        return list(settings.kernels)
+    known = {spec.name for spec in settings.kernels}
     for name in names:
         if name not in known:
-            raise InputError(f"no kernel is called {name!r}", hint=did_you_mean(name, known))
-    return [spec for spec in specs if spec.name in names]
+            asleep = [note for note in settings.unserved if name in note]
+            raise InputError(
+                f"no kernel is called {name!r}" if not asleep else f"kernel {name!r} is not built",
+                {"note": asleep[0] if asleep else None},
+                None if asleep else did_you_mean(name, known),
+            )
+    return [spec for spec in settings.kernels if spec.name in names]
 
 
 class _Planner:
     def __init__(self, workspace: Workspace) -> None:
         self._space = workspace
         self._paths = Paths(workspace)
-        self._helpers = 0
+        self._listings = Listings(workspace)
+        self._failures: list[FailureRow] = []
         self._salts: dict[str, str] = {}
         self._configurations: dict[tuple[str, str], Configuration] = {}
 
@@ -115,19 +123,27 @@ class _Planner:
             name = Planned(variant, toolchain, Decision(action, "")).name
             decision = self._space.rebuilder.probe(action, self._space.log.get(name))
             planned.append(Planned(variant, toolchain, decision))
-        return Plan(tuple(planned), self._helpers)
+        return Plan(tuple(planned), self._listings.count, tuple(self._failures))
 
     # Rows and variants
 
-    def _rows(self, spec: KernelSpec, project: Path) -> list[RawRow]:
+    def _rows(self, spec: KernelSpec, project: Path) -> list[RawRow] | None:
+        """None where they could not be listed."""
         for file in config_files(spec, project):
             self._space.index.digest(str(file))
         rows, functions = read_rows(spec, project)
-        for number, function in enumerate(functions):
-            rows = rows + self._listed(spec, function, number)
+        for function in functions:
+            self._paths.check_importable(function, f"configs of kernel {spec.name!r}")
+            try:
+                rows = rows + self._listings.rows(spec, function)
+            except ListingFailed as failed:
+                self._failures.append(_failed_listing(spec, function, failed.failure))
+                return None
         return rows
 
-    def _variants(self, spec: KernelSpec, rows: list[RawRow]) -> list[Variant]:
+    def _variants(self, spec: KernelSpec, rows: list[RawRow] | None) -> list[Variant]:
+        if rows is None:
+            return []
         found, skipped = variants(spec, rows, row_targets=self._space.settings.targets)
         if skipped.targets:
             counts = ", ".join(f"{count} for {target}" for target, count in skipped.targets)
@@ -136,38 +152,6 @@ class _Planner:
         for variant in found:
             backend.check(variant)
         return [self._paths.by_role(variant, backend) for variant in found]
-
-    def _listed(self, spec: KernelSpec, function: str, number: int) -> list[RawRow]:
-        """Rows of `module:function`, from an action of its own."""
-        self._paths.check_importable(function, f"configs of kernel {spec.name!r}")
-        python = self._space.toolchain("python")
-        targets = tuple(map(str, spec.targets))
-        action = Action(
-            backend="python", stage=ROWS_STAGE, target="cpu", mode=self._space.settings.mode,
-            params=(("source", function), ("targets", targets)), inputs=(),
-            toolchain=python.digest, env=spec.env, salt=self._salt("python"),
-            kernel=spec.name, label=f"rows of {function}", timeout=spec.timeout,
-        )  # fmt: skip
-        scheduler = Scheduler(self._space, silent=True)
-        decision = self._space.rebuilder.probe(action)
-        (outcome,) = scheduler.run([decision], lambda decision: None)
-        self._helpers += 1
-        if outcome.result is None or outcome.trace is None:
-            failure = outcome.failure
-            raise KernelsFailed(
-                f"the function that lists the rows of kernel {spec.name!r} failed",
-                {"function": function, "reason": failure and failure.reason,
-                 "log": failure and failure.log},
-            )  # fmt: skip
-        self._space.remember(outcome.trace)
-        folder = self._space.folder / GENERATED / f"{spec.name}-{number}"
-        shutil.rmtree(folder, ignore_errors=True)
-        for artifact in outcome.result.artifacts:
-            if not self._space.store.fetch(artifact.digest, folder / artifact.name):
-                raise InternalError("a listing of rows is damaged", {"function": function},
-                                    "build again")  # fmt: skip
-        text = (folder / ROWS_FILE).read_text().replace("{generated}", str(folder / "generated"))
-        return rows_from_code(msgspec.json.decode(text), function)
 
     # Actions
 
@@ -193,7 +177,7 @@ class _Planner:
                 mode=settings.mode,
                 roles=self._space.roles,
                 flags=mode_flags(settings.mode, variant.target),
-                env=self._space.env,
+                env=self._space.obeyed,
                 salt=self._salt(backend.name),
             )
         return self._configurations[key]

@@ -10,13 +10,14 @@ import functools
 import os
 import select
 import signal
-import subprocess
 import sys
 from collections.abc import Sequence
 
 _SET_PDEATHSIG = 1
 _SET_CHILD_SUBREAPER = 36
 _GET_CHILD_SUBREAPER = 37
+LOOK_SECONDS = 0.5
+"""How often a process is looked for that cannot be waited for."""
 
 
 @functools.cache
@@ -65,12 +66,16 @@ def flush_c_streams() -> None:
 def open_pidfd(pid: int) -> int | None:
     """A descriptor that is readable once the process has ended; the caller closes it.
 
-    None where no such process is left, or where the system has no pidfds.
+    None where the system has no pidfds, or keeps them from this process (sandboxes answer with
+    ENOSYS or EPERM): that says nothing about the process. Raises ProcessLookupError where no such
+    process is left.
     """
-    if sys.platform != "linux":
+    if sys.platform != "linux" or not hasattr(os, "pidfd_open"):
         return None
     try:
         return os.pidfd_open(pid)
+    except ProcessLookupError:
+        raise
     except OSError:
         return None
 
@@ -168,10 +173,10 @@ def _lists_children() -> bool:
 def _parents() -> list[tuple[int, int]]:
     """Every process with its parent."""
     if sys.platform != "linux":
-        command = ["ps", "-axo", "pid=,ppid="]
-        table = subprocess.run(command, capture_output=True, check=True, text=True)
-        rows = [line.split() for line in table.stdout.splitlines()]
-        return [(int(child), int(parent)) for child, parent in rows]
+        # Not ps(1): it would be a child itself, and whoever waits for there to be none waits on.
+        import psutil
+
+        return [(each.pid, each.info["ppid"] or 0) for each in psutil.process_iter(["ppid"])]
     return [(int(name), _parent(name)) for name in os.listdir("/proc") if name.isdigit()]
 
 
@@ -187,30 +192,57 @@ def watch_processes(pids: Sequence[int]) -> None:
     """End this process, and all that it started, as soon as one of these ends.
 
     The first is whoever asked for the work. Where another one goes first (the front end behind
-    it), the asking process is ended too: it would work on for nobody. Sources: pidfd_open(2).
+    it), the asking process is ended too: it would work on for nobody. Numbers below 1 name no
+    process and are left out. Sources: pidfd_open(2); where that is refused, each process is looked
+    for every `LOOK_SECONDS`.
     """
     import threading
 
-    watched = [(pid, open_pidfd(pid)) for pid in pids]
-    if any(descriptor is None for _, descriptor in watched) and sys.platform == "linux":
-        _end_all(pids[0] if pids else None)
+    asking = next(iter(pids), 0)
+    # A process that is our parent now is gone once we have another one: no number can mislead.
+    parent = os.getppid()
     poll = select.poll()
-    for _, descriptor in watched:
-        if descriptor is not None:
-            poll.register(descriptor, select.POLLIN)
+    looked_for: list[int] = []
+    watched = [pid for pid in pids if pid >= 1]
+    try:
+        for pid in watched:
+            descriptor = open_pidfd(pid)
+            if descriptor is None:
+                looked_for.append(pid)
+            else:
+                poll.register(descriptor, select.POLLIN)
+    except ProcessLookupError:
+        _end_all(asking)
 
     def watch() -> None:
-        poll.poll()
-        _end_all(pids[0])
+        patience = LOOK_SECONDS * 1000 if looked_for else None
+        while not poll.poll(patience) and not any(_is_gone(pid, parent) for pid in looked_for):
+            pass
+        _end_all(asking)
 
-    threading.Thread(target=watch, daemon=True, name="watch").start()
+    if watched:
+        threading.Thread(target=watch, daemon=True, name="watch").start()
 
 
-def _end_all(asking: int | None) -> None:
+def _is_gone(pid: int, parent: int) -> bool:
+    """Whether a process has ended; `parent` is the one that this process had at first."""
+    if pid == parent:
+        return os.getppid() != parent
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        # It is there, and somebody else's.
+        return False
+    return False
+
+
+def _end_all(asking: int) -> None:
     """The tree below this process, then the one that asked, then this process itself."""
     for child in children(os.getpid()):
         kill_tree(child)
-    if asking is not None and os.getppid() == asking:
+    if asking >= 1 and os.getppid() == asking:
         for other in children(asking):
             if other != os.getpid():
                 kill_tree(other)

@@ -21,7 +21,7 @@ class Request:
     package_dir: str | None = None
     watched: Sequence[int] = ()
     """Process ids whose end ends the build: the asking process first."""
-    task: str = "build"
+    goal: str = "build"
     """`build`; `plan`: say what a build would do; `verify`: build again and compare."""
     sample: int | None = None
     """How many variants `verify` builds again; None: all."""

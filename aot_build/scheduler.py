@@ -22,6 +22,7 @@ from aot_build.core.action import Action
 from aot_build.core.artifact import Artifact
 from aot_build.core.record import Record
 from aot_build.core.result import ActionResult, Failure
+from aot_build.core.store import ChangedOutput
 from aot_build.core.trace import Trace
 from aot_build.core.work import WorkOrder, WorkReport
 from aot_build.events import (
@@ -33,6 +34,7 @@ from aot_build.events import (
     Notice,
 )
 from aot_build.execute.protocol import Job, JobEnd
+from aot_build.files import unchanged
 from aot_build.graph.keys import action_key
 from aot_build.graph.rebuilder import Decision
 from aot_build.outputs import OutputProblem, collect
@@ -59,7 +61,7 @@ class Outcome:
 
 
 @dataclass(slots=True)
-class _Task:
+class _Run:
     """A miss on its way through the stations; `followers` are decisions for the same work."""
 
     id: int
@@ -84,16 +86,13 @@ class Scheduler:
     def __init__(self, workspace: Workspace, *, silent: bool = False) -> None:
         self._space = workspace
         self._silent = silent
-        self._waiting: deque[_Task] = deque()
-        self._busy: deque[_Task] = deque()
-        self._running: dict[int, _Task] = {}
+        self._waiting: deque[_Run] = deque()
+        self._busy: deque[_Run] = deque()
+        self._running: dict[int, _Run] = {}
         self._unflushed: list[str] = []
         self._flushed_at = 0.0
         self._done = self._total = 0
         self._stopping = False
-        self.retried = 0
-        self.cpu_seconds = 0.0
-        self.longest = 0.0
 
     def run(
         self, decisions: Sequence[Decision], last: Callable[[Decision], Record | None]
@@ -103,31 +102,29 @@ class Scheduler:
         `last` gives the record of a decision's last build: its duration orders the queue.
         """
         outcomes = [Outcome(d, d.result, d.trace) for d in decisions]
-        tasks = self._tasks([o for o in outcomes if o.result is None], last)
-        self._waiting.extend(sorted(tasks, key=lambda task: (-task.expected, task.id)))
-        self._total = len(tasks)
+        runs = self._runs([o for o in outcomes if o.result is None], last)
+        self._waiting.extend(sorted(runs, key=lambda run: (-run.expected, run.id)))
+        self._done, self._total = 0, sum(1 + len(run.followers) for run in runs)
         while self._waiting or self._busy or self._running:
             self._fill_slots()
             self._take_ends()
         self._flush(force=True)
         return outcomes
 
-    def _tasks(
-        self, misses: list[Outcome], last: Callable[[Decision], Record | None]
-    ) -> list[_Task]:
-        tasks: dict[str, _Task] = {}
+    def _runs(self, misses: list[Outcome], last: Callable[[Decision], Record | None]) -> list[_Run]:
+        runs: dict[str, _Run] = {}
         for outcome in misses:
             key = outcome.decision.base_key
-            if key in tasks:
-                tasks[key].followers.append(outcome)
+            if key in runs:
+                runs[key].followers.append(outcome)
             else:
                 record = last(outcome.decision)
-                tasks[key] = _Task(len(tasks), outcome, record.seconds if record else 0.0)
-        known = [task.expected for task in tasks.values() if task.expected]
+                runs[key] = _Run(len(runs), outcome, record.seconds if record else 0.0)
+        known = [run.expected for run in runs.values() if run.expected]
         typical = statistics.median(known) if known else 0.0
-        for task in tasks.values():
-            task.expected = task.expected or typical
-        return list(tasks.values())
+        for run in runs.values():
+            run.expected = run.expected or typical
+        return list(runs.values())
 
     # Stations
 
@@ -137,33 +134,42 @@ class Scheduler:
         for _ in range(len(self._busy)):
             self._waiting.append(self._busy.popleft())
         while self._waiting and (self._stopping or self._space.executor.free_slots() > 0):
-            task = self._waiting.popleft()
+            run = self._waiting.popleft()
             if self._stopping:
-                self._end(task, failure=Failure("skipped", "not started: another kernel failed"))
-            elif not self._space.locks.acquire(task.key):
-                self._busy.append(task)
+                self._end(run, failure=Failure("skipped", "not started: another kernel failed"))
+            elif not self._acquire(run):
+                self._busy.append(run)
             else:
-                self._claim(task)
+                self._claim(run)
 
-    def _claim(self, task: _Task) -> None:
+    def _acquire(self, run: _Run) -> bool:
+        locks = self._space.locks
+        was_broken = locks.broken
+        acquired = locks.acquire(run.key)
+        if locks.broken and not was_broken:
+            text = f"no locks here ({locks.broken}): concurrent builds may do the same work twice"
+            self._space.emit(Notice(text))
+        return acquired
+
+    def _claim(self, run: _Run) -> None:
         """The lock is ours; another build may have done the work before it was."""
-        again = self._space.rebuilder.probe(task.action)
+        again = self._space.rebuilder.probe(run.action)
         if again.result is not None:
-            self._space.locks.release(task.key)
-            task.outcome.trace = again.trace
-            self._end(task, result=again.result)
+            self._space.locks.release(run.key)
+            run.outcome.trace = again.trace
+            self._end(run, result=again.result)
         else:
-            self._submit(task)
+            self._submit(run)
 
-    def _submit(self, task: _Task) -> None:
-        task.attempts += 1
-        task.started_ns = time.time_ns()
-        action = task.action
-        if task.attempts > 1:
-            self._remove_folders(task)
-        for folder in self._folders(task):
+    def _submit(self, run: _Run) -> None:
+        run.attempts += 1
+        run.started_ns = time.time_ns()
+        action = run.action
+        if run.attempts > 1:
+            self._remove_folders(run)
+        for folder in self._folders(run):
             os.mkdir(folder)
-        out, scratch = self._folders(task)
+        out, scratch = self._folders(run)
         order = WorkOrder(
             action=action,
             roots=dict(self._space.roles.roots),
@@ -174,14 +180,14 @@ class Scheduler:
             runtime=aot_build.runtime.__file__,
         )
         self._tell(ActionStarted(action.kernel, action.label, action.target))
-        self._running[task.id] = task
+        self._running[run.id] = run
         self._space.executor.submit(
             Job(
-                id=task.id,
+                id=run.id,
                 entry=ENTRY,
                 payload=msgspec.msgpack.encode(order),
                 label=f"{action.kernel} {action.label}",
-                log=self._log(task),
+                log=self._log(run),
                 scratch=order.scratch,
                 timeout=action.timeout or self._space.settings.timeout,
             )
@@ -198,102 +204,118 @@ class Scheduler:
             self._take(self._running.pop(end.id), end)
         self._flush()
 
-    def _take(self, task: _Task, end: JobEnd) -> None:
-        self.cpu_seconds += end.cpu_seconds
+    def _take(self, run: _Run, end: JobEnd) -> None:
+        self._space.tally.cpu_seconds += end.cpu_seconds
         if end.outcome != "ok":
-            self._fail(task, Failure(end.outcome, end.reason, self._log(task)))
+            self._fail(run, Failure(end.outcome, end.reason, self._log(run)))
             return
         report = _reports.decode(end.payload)
         if report.error is not None:
-            self._fail(task, Failure("error", report.error, self._log(task)))
+            self._fail(run, Failure("error", report.error, self._log(run)))
             return
         try:
-            artifacts = collect(Path(self._folders(task)[0]), task.action.outputs)
+            artifacts = collect(Path(self._folders(run)[0]), run.action.outputs)
         except OutputProblem as problem:
-            self._fail(task, Failure(problem.outcome, str(problem), self._log(task)))
+            self._fail(run, Failure(problem.outcome, str(problem), self._log(run)))
             return
-        self._publish(task, report, artifacts, end)
+        self._publish(run, report, artifacts, end)
 
     def _publish(
-        self, task: _Task, report: WorkReport, artifacts: tuple[Artifact, ...], end: JobEnd
+        self, run: _Run, report: WorkReport, artifacts: tuple[Artifact, ...], end: JobEnd
     ) -> None:
-        trace = self._with_distributions(report.trace)
+        trace = self._with_owners(report)
         result = ActionResult(artifacts, report.metadata, end.seconds, end.peak_bytes)
-        folder = Path(self._folders(task)[0])
-        key = None
-        if self._inputs_hold(task, trace):
-            key = action_key(task.action, self._space.closures.closure(trace))
+        # First the key, then whether what it stands for held: what changes after that is seen.
+        key: str | None = action_key(run.action, self._space.closures.closure(trace))
+        if not self._inputs_held(run, trace):
+            key = None
         try:
-            self._space.store.publish(task.key, trace, key, result, folder)
+            self._store(run, trace, key, result)
+        except ChangedOutput as problem:
+            self._fail(run, Failure("error", str(problem), self._log(run)))
+            return
+        self._unflushed.append(run.key)
+        self._space.tally.longest = max(self._space.tally.longest, end.seconds)
+        run.outcome.executed = True
+        run.outcome.trace = trace
+        self._end(run, result=result, seconds=end.seconds)
+
+    def _store(self, run: _Run, trace: Trace, key: str | None, result: ActionResult) -> None:
+        folder = Path(self._folders(run)[0])
+        try:
+            self._space.store.publish(run.key, trace, key, result, folder)
         except OSError as error:
             self._space.leave_cache(error)
-            self._space.store.publish(task.key, trace, key, result, folder)
-        self._unflushed.append(task.key)
-        self.longest = max(self.longest, end.seconds)
-        task.outcome.executed = True
-        task.outcome.trace = trace
-        self._end(task, result=result, seconds=end.seconds)
+            self._space.store.publish(run.key, trace, key, result, folder)
 
-    def _inputs_hold(self, task: _Task, trace: Trace) -> bool:
+    def _inputs_held(self, run: _Run, trace: Trace) -> bool:
         """Whether what the action read is what its key says: nothing was edited meanwhile."""
-        space = self._space
-        paths = space.closures.inputs(trace)
-        paths += [space.roles.decode(path) for path, _ in task.action.inputs]
-        edited = [p for p in paths if not space.index.held_since(p, task.started_ns)]
-        for path in edited:
+        space, since = self._space, run.started_ns
+        declared = [space.roles.decode(path) for path, _ in run.action.inputs]
+        files = [*space.closures.inputs(trace), *declared]
+        changed = [p for p in files if not space.index.held_since(p, since)]
+        changed += [p for p in map(space.roles.decode, trace.absent) if os.path.lexists(p)]
+        changed += [p for p in map(space.roles.decode, trace.listings) if not unchanged(p, since)]
+        for path in sorted({*changed} - space.edited):
             space.edited.add(path)
             space.emit(Notice(f"{path} was edited during the build: its results are not kept"))
-        return not edited
+        return not changed
 
-    def _with_distributions(self, trace: Trace) -> Trace:
-        """Import names of third-party packages become the distributions that own them."""
-        owners = self._space.distributions.owners
-        # Without an owner, the name itself is the question: it may be installed one day.
-        names = {
-            owner
-            for package in trace.distributions
-            for owner in owners(package) or (f"{UNOWNED}{package}",)
-        }
-        return dataclasses.replace(trace, distributions=tuple(sorted(names)))
+    def _with_owners(self, report: WorkReport) -> Trace:
+        """Import names of third-party packages become the distributions that own them.
 
-    def _fail(self, task: _Task, failure: Failure) -> None:
-        allowed = task.action.retries
+        Modules that somebody put into site-packages by hand have no owner: they are files.
+        """
+        names: set[str] = set()
+        files = set(report.trace.files)
+        for package in report.trace.distributions:
+            owners = self._space.distributions.owners(package)
+            # Without an owner, the name itself is a question: it may be installed one day.
+            names.update(owners or (f"{UNOWNED}{package}",))
+            if not owners:
+                files.update(report.packages.get(package, ()))
+        return dataclasses.replace(
+            report.trace, distributions=tuple(sorted(names)), files=tuple(sorted(files))
+        )
+
+    def _fail(self, run: _Run, failure: Failure) -> None:
+        allowed = run.action.retries
         if allowed is None:
             allowed = self._space.settings.retries
-        if failure.abnormal and task.attempts <= allowed:
-            self.retried += 1
-            action = task.action
+        if failure.abnormal and run.attempts <= allowed:
+            self._space.tally.retried += 1
+            action = run.action
             self._tell(
                 ActionRetried(
-                    action.kernel, action.label, action.target, failure.outcome, task.attempts
+                    action.kernel, action.label, action.target, failure.outcome, run.attempts
                 )
             )
-            self._submit(task)
+            self._submit(run)
             return
-        self._space.locks.release(task.key)
+        self._space.locks.release(run.key)
         self._stopping = self._stopping or not self._space.settings.keep_going
-        self._end(task, failure=failure)
+        self._end(run, failure=failure)
 
     def _end(
         self,
-        task: _Task,
+        run: _Run,
         result: ActionResult | None = None,
         failure: Failure | None = None,
         seconds: float = 0.0,
     ) -> None:
-        self._done += 1
-        action = task.action
-        for outcome in (task.outcome, *task.followers):
-            outcome.result, outcome.failure, outcome.trace = result, failure, task.outcome.trace
-        self._remove_folders(task)
+        self._done += 1 + len(run.followers)
+        action = run.action
+        for outcome in (run.outcome, *run.followers):
+            outcome.result, outcome.failure, outcome.trace = result, failure, run.outcome.trace
+        self._remove_folders(run)
         if failure is None:
-            self._remove_log(task)
+            self._remove_log(run)
             self._tell(
                 ActionFinished(
                     action.kernel, action.label, action.target, seconds, self._done, self._total
                 )
             )
-        else:
+        elif failure.outcome != "skipped":
             self._tell(
                 ActionFailed(
                     action.kernel, action.label, action.target,
@@ -303,24 +325,24 @@ class Scheduler:
 
     # What serves the stations
 
-    def _folders(self, task: _Task) -> tuple[str, str]:
+    def _folders(self, run: _Run) -> tuple[str, str]:
         """Where the action leaves its outputs, and its scratch."""
-        base = f"{self._space.work}/{task.id}"
+        base = f"{self._space.work}/{run.id}"
         return f"{base}.out", f"{base}.tmp"
 
-    def _remove_folders(self, task: _Task) -> None:
-        for folder in self._folders(task):
+    def _remove_folders(self, run: _Run) -> None:
+        for folder in self._folders(run):
             try:
                 os.rmdir(folder)  # Outputs were moved away: most often there is nothing left.
             except OSError:
                 shutil.rmtree(folder, ignore_errors=True)
 
-    def _log(self, task: _Task) -> str:
-        name = f"{task.action.kernel}-{task.action.target.replace(':', '-')}-{task.key[:16]}.log"
+    def _log(self, run: _Run) -> str:
+        name = f"{run.action.kernel}-{run.action.target.replace(':', '-')}-{run.key[:16]}.log"
         return str(self._space.folder / "logs" / name)
 
-    def _remove_log(self, task: _Task) -> None:
-        Path(self._log(task)).unlink(missing_ok=True)
+    def _remove_log(self, run: _Run) -> None:
+        Path(self._log(run)).unlink(missing_ok=True)
 
     def _flush(self, force: bool = False) -> None:
         """Make results visible, then give their locks back: never the other way round."""

@@ -24,12 +24,8 @@ MAGIC = b"aot-build snapshot 1 "
 FOLDER = ("build", "aot")
 ABSENT = (0, 0, 0, 0, 0)
 PRESENT = (1, 1, 1, 1, 1)
-FREE_VARIABLES = frozenset(
-    {"AOT_BUILD_SUMMARY", "AOT_BUILD_JOBS", "AOT_BUILD_MEM_PER_WORKER", "AOT_BUILD_TIMEOUT",
-     "AOT_BUILD_RETRIES", "AOT_BUILD_KEEP_GOING"}
-)  # fmt: skip
-"""They bound a build and do not shape its result."""
-
+FREE_VARIABLES = ("AOT_BUILD_SUMMARY", "AOT_BUILD_JOBS")
+"""They shape no result; a number of jobs that is none is an error all the same."""
 NAME = "snapshot-v1"
 WALL = "@wall_s@"
 
@@ -49,7 +45,9 @@ def identity(project: str, request: str) -> str:
 def environment(names: list[str]) -> str:
     """The values of some variables, and of all AOT_BUILD_* that shape a build."""
     found = os.environ
-    ours = {n for n in found if n.startswith("AOT_BUILD_")} - FREE_VARIABLES
+    ours = {n for n in found if n.startswith("AOT_BUILD_") and n not in FREE_VARIABLES}
+    if not found.get("AOT_BUILD_JOBS", "1").isdigit():
+        ours.add("AOT_BUILD_JOBS")
     lines = [f"{n}={found[n]!r}" if n in found else n for n in names]
     return "\n".join((*lines, *(f"{n}={found[n]!r}" for n in sorted(ours.difference(names)))))
 

@@ -1,11 +1,13 @@
 """What the cache and the last build hold, by kernel family."""
 
+import contextlib
 import os
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from aot_build import snapshot
+from aot_build.errors import InputError
 from aot_build.opening import load_settings
 from aot_build.request import Request
 from aot_build.store.log import BuildLog
@@ -38,9 +40,15 @@ class Stats:
 
 
 def stats(project: Path) -> Stats:
-    """Look at a project's cache and build log. Raises InputError for wrong settings."""
+    """Look at a project's cache and build log. Raises InputError for wrong settings, or none."""
     settings, _ = load_settings(Request(project=os.path.realpath(project)))
-    cache = settings.cache_dir if settings else Path()
+    if settings is None:
+        raise InputError(
+            "nothing is declared",
+            {"file": Path(project, "pyproject.toml")},
+            "add a table [tool.aot-build] with kernels",
+        )
+    cache = settings.cache_dir
     blobs, blob_bytes = _count(cache / "cas-v1")
     return Stats(
         cache_dir=str(cache),
@@ -56,8 +64,10 @@ def _count(folder: Path) -> tuple[int, int]:
     count = size = 0
     for root, _, names in os.walk(folder):
         for name in names:
-            count += 1
-            size += os.stat(os.path.join(root, name)).st_size
+            # A build may be writing, and take its temporary files away, at the same time.
+            with contextlib.suppress(OSError):
+                size += os.stat(os.path.join(root, name)).st_size
+                count += 1
     return count, size
 
 

@@ -7,32 +7,39 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from aot_build import snapshot
-from aot_build.backends.cpp import KEYED_ENV
 from aot_build.events import Summary
 from aot_build.files import Stat, is_racy, stat_row
 from aot_build.materialize import ResultFolder
 from aot_build.request import Request
 from aot_build.workspace import Workspace
 
-VARIABLES = ("PATH", "CXX", "PYTHONPATH", "VIRTUAL_ENV", *KEYED_ENV)
-"""What finds the toolchain, and what it obeys."""
+VARIABLES = ("PATH", "CXX", "PYTHONPATH", "VIRTUAL_ENV", "LD_LIBRARY_PATH")
+"""What finds the toolchain."""
 
 
 def keep_snapshot(
-    workspace: Workspace, request: Request, summary: Summary, folder: ResultFolder
+    workspace: Workspace,
+    request: Request,
+    summary: Summary,
+    folder: ResultFolder,
+    began_ns: int,
 ) -> None:
-    """Remember a build without failures for the fast path.
+    """Remember a build without failures for the fast path; it began at that Unix time.
 
-    There is none where an input is racy, or where the disk takes no more.
+    There is none where an input is racy or changed since, or where the disk takes no more.
     """
     try:
         watched = dict(_present(workspace)) | dict(_absent(workspace))
     except OSError:
         return
     now = time.time_ns()
-    if any(is_racy(row, now) for row in watched.values()) or workspace.index.racy & watched.keys():
+    # Some were looked at long before this moment: what changed since the build began is no proof.
+    if any(is_racy(row, now) or _changed(row, began_ns) for row in watched.values()):
         return
-    names = sorted({*VARIABLES, *(n for trace in workspace.traces for n in trace.env)})
+    if workspace.index.racy & watched.keys():
+        return
+    traced = (name for trace in workspace.traces for name in trace.env)
+    names = sorted({*VARIABLES, *workspace.obeyed.names, *traced})
     with contextlib.suppress(OSError):
         snapshot.write(
             request.project,
@@ -45,11 +52,18 @@ def keep_snapshot(
         )
 
 
+def _changed(row: Stat, since_ns: int) -> bool:
+    return max(row[3], row[4]) >= since_ns
+
+
 def _present(workspace: Workspace) -> Iterator[tuple[str, Stat]]:
     workspace.index.digest(str(workspace.settings.project / "pyproject.toml"))
     yield from workspace.index.rows().items()
-    for path in (*workspace.distributions.files, *_own_code(), *_listings(workspace)):
+    for path in (*_own_code(), *_listings(workspace)):
         yield path, stat_row(path)
+    for path in workspace.distributions.files:
+        # What RECORD lists and nobody installed must not appear, either.
+        yield path, stat_row(path) if os.path.exists(path) else snapshot.ABSENT
     if workspace.cached:
         yield str(workspace.settings.cache_dir), snapshot.PRESENT
 

@@ -6,7 +6,7 @@ import os
 import secrets
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -36,6 +36,34 @@ from aot_build.toolchains.distributions import Distributions
 from aot_build.toolchains.python import find_python
 
 
+@dataclass(slots=True)
+class Tally:
+    """What the executed actions of a build came to."""
+
+    retried: int = 0
+    cpu_seconds: float = 0.0
+    longest: float = 0.0
+    """Wall time of the longest action, in seconds."""
+
+
+class LookedUp(Mapping[str, str]):
+    """A mapping that notes which names are looked up, found or not."""
+
+    def __init__(self, source: Mapping[str, str]) -> None:
+        self._source = source
+        self.names: set[str] = set()
+
+    def __getitem__(self, name: str) -> str:
+        self.names.add(name)
+        return self._source[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._source)
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+
 @dataclass
 class Workspace:
     """One build's rooms. Close it, whatever happens."""
@@ -59,6 +87,9 @@ class Workspace:
         self.toolchains: dict[str, Toolchain] = {}
         self.roots = {"project": str(self.settings.project)}
         self.pool_started = False
+        self.tally = Tally()
+        self.obeyed = LookedUp(self.env)
+        """The environment as backends see it: what they pick from it is watched."""
         self.traces: set[Trace] = set()
         """What this build relied upon: the snapshot watches it."""
         self.edited: set[str] = set()
@@ -98,7 +129,7 @@ class Workspace:
 
     def _remove_leftovers(self) -> None:
         """Work folders of builds that were killed: nobody holds their locks."""
-        for folder in self.folder.glob("work-*"):
+        for folder in (*self.folder.glob("work-*"), *self.folder.glob("new-*")):
             with contextlib.suppress(OSError):
                 descriptor = os.open(folder, os.O_RDONLY)
                 try:
@@ -113,6 +144,12 @@ class Workspace:
         if sys.prefix == sys.base_prefix:
             return Roles(self.roots)
         return Roles({"env": os.path.realpath(sys.prefix), **self.roots})
+
+    def add_root(self, role: str, folder: str) -> None:
+        """Give a folder a role: from here on its paths are written by it."""
+        self.roots[role] = folder
+        for stale in ("roles", "closures", "rebuilder"):
+            self.__dict__.pop(stale, None)
 
     @cached_property
     def closures(self) -> ClosureReader:

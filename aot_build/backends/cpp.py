@@ -5,6 +5,8 @@ Compilation happens in the action's scratch folder; prefix maps and a fixed date
 the same in every checkout.
 """
 
+import contextlib
+import dataclasses
 import os
 import re
 import subprocess
@@ -14,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from aot_build.backends.depfile import trace_of_depfiles
+from aot_build.backends.depfile import read_depfile, trace_of_depfiles
 from aot_build.core.action import Action
 from aot_build.core.configuration import Configuration
 from aot_build.core.kernel import Variant
@@ -31,6 +33,7 @@ KEYED_ENV = (
 """What gcc and clang obey; nothing else of the environment reaches them but the names below."""
 PASSED_ENV = ("PATH", "HOME", "LD_LIBRARY_PATH", "SYSTEMROOT")
 """Where programs and their libraries are found: the toolchain digest holds their content."""
+LINK_DEPFILE = "link.d"
 FIXED_ENV = {"LC_ALL": "C.UTF-8", "SOURCE_DATE_EPOCH": "315532800"}
 """`__DATE__` is the same in every build (1 January 1980)."""
 
@@ -59,6 +62,12 @@ class Cpp:
         return target.kind == "cpu"
 
     def check(self, variant: Variant) -> None:
+        if not variant.source:
+            raise InputError(
+                f"a row of kernel {variant.kernel.name!r} has no source",
+                {"where": variant.where},
+                "give the kernel a source, or let the function that lists its rows name one",
+            )
         for name, value in variant.row:
             if not re.fullmatch(r"[A-Za-z_]\w*", name):
                 raise InputError(
@@ -66,7 +75,7 @@ class Cpp:
                     {"kernel": variant.kernel.name, "where": variant.where},
                     "use letters, digits and underscores",
                 )
-            if isinstance(value, tuple) or "\n" in str(value):
+            if isinstance(value, tuple) or not {"\n", "\0"}.isdisjoint(str(value)):
                 raise InputError(
                     f"a value of column {name!r} cannot be a C++ macro",
                     {"kernel": variant.kernel.name, "where": variant.where, "value": repr(value)},
@@ -91,6 +100,7 @@ class Cpp:
                 ("include-dirs", tuple(map(encode, variant.include_dirs))),
                 ("link-flags", tuple(map(encode, variant.link_flags))),
                 ("openmp", openmp),
+                ("link-depfile", _tells_inputs(configuration, variant)),
             ),
             inputs=tuple((path, "") for path in variant.source),
             toolchain=configuration.toolchain.digest,
@@ -109,7 +119,8 @@ class Cpp:
         params = dict(action.params)
         env = _command_env(action, roles, order)
         scratch = Path(order.scratch)
-        objects, depfiles = [], []
+        objects: list[str] = []
+        depfiles: list[Path] = []
         for number, (source, _) in enumerate(action.inputs):
             built, depfile = scratch / f"{number}.o", scratch / f"{number}.d"
             command = [
@@ -122,11 +133,53 @@ class Cpp:
             depfiles.append(depfile)
         library = Path(order.out_dir) / f"{params['name']}.so"
         link = [*action.command, *_shared_flags(params), *objects, "-o", str(library)]
+        if params["link-depfile"]:
+            link.append(f"-Wl,--dependency-file={LINK_DEPFILE}")
         link += [roles.expand(flag) for flag in params["link-flags"]]
         if error := _run(link, env, scratch):
             return WorkReport(error=error)
-        searched = _searched(action, params, roles)
-        return WorkReport(trace=trace_of_depfiles(depfiles, searched, roles, scratch))
+        trace = trace_of_depfiles(depfiles, _searched(action, params, roles), roles, scratch)
+        linked = _linked(scratch) | _named_files(params, roles)
+        files = {*trace.files, *map(roles.encode, linked)}
+        absent = {*trace.absent, *map(roles.encode, _absent_libraries(params, roles))}
+        trace = dataclasses.replace(trace, files=tuple(sorted(files)), absent=tuple(sorted(absent)))
+        return WorkReport(trace=trace)
+
+
+def _tells_inputs(configuration: Configuration, variant: Variant) -> bool:
+    """Whether the linker writes a depfile; what another one understands is not known."""
+    words = (*configuration.toolchain.command, *variant.flags, *variant.link_flags)
+    chosen = any(word.startswith("-fuse-ld") for word in words)
+    return "link-depfile" in configuration.toolchain.features and not chosen
+
+
+def _linked(scratch: Path) -> set[str]:
+    """Libraries, start-up files and scripts that the linker read, where it tells."""
+    with contextlib.suppress(FileNotFoundError):
+        text = (scratch / LINK_DEPFILE).read_text(errors="surrogateescape")
+        paths = {os.path.normpath(os.path.join(scratch, word)) for word in read_depfile(text)}
+        return {p for p in paths if not p.startswith(f"{scratch}{os.sep}") and os.path.isfile(p)}
+    return set()
+
+
+def _absent_libraries(params: Mapping[str, Any], roles: Roles) -> set[str]:
+    """Where `-l` would find a library in a folder named by `-L`, and does not."""
+    words = [roles.expand(flag) for flag in params["link-flags"]]
+    folders = [word[2:] for word in words if word.startswith("-L")]
+    names = [word[2:] for word in words if word.startswith("-l")]
+    paths = {f"{d}/lib{n}.{end}" for d in folders for n in names for end in ("so", "a")}
+    return {os.path.normpath(p) for p in paths if os.path.isabs(p) and not os.path.lexists(p)}
+
+
+def _named_files(params: Mapping[str, Any], roles: Roles) -> set[str]:
+    """Files that a flag names: response files, version scripts, profiles, plug-ins."""
+    found: set[str] = set()
+    for flag in (*params["flags"], *params["link-flags"]):
+        words = re.split(r"[=,]", roles.expand(flag))
+        for candidate in (c for word in words for c in (word, word.lstrip("@"), word[2:])):
+            if os.path.isabs(candidate) and os.path.isfile(candidate):
+                found.add(candidate)
+    return found
 
 
 def _keyed_env(

@@ -18,7 +18,6 @@ from aot_build.core.configuration import Configuration
 from aot_build.core.kernel import Variant
 from aot_build.core.roles import Roles
 from aot_build.core.target import Target
-from aot_build.core.trace import Trace
 from aot_build.core.work import WorkOrder, WorkReport
 from aot_build.errors import InputError, did_you_mean
 
@@ -83,13 +82,12 @@ class Python:
         def call(function: Callable[..., Any]) -> None:
             function(order.out_dir, order.action.target, **row)
 
-        trace, _ = call_recorded(source, order, call)
-        return WorkReport(trace=trace)
+        return call_recorded(source, order, call)[0]
 
 
 def call_recorded(
     source: str, order: WorkOrder, call: Callable[[Callable[..., Any]], Any]
-) -> tuple[Trace, Any]:
+) -> tuple[WorkReport, Any]:
     """Import `module:attribute`, hand it to `call`, and say what all of that read.
 
     Raises whatever the imports and the call raise.
@@ -102,7 +100,7 @@ def call_recorded(
     UnbuiltKernels(order.package, order.runtime, order.scratch).start()
     recording.start()
     answer = call(find_attribute(source))
-    return recording.trace(), answer
+    return recording.report(), answer
 
 
 def find_attribute(source: str) -> Any:

@@ -11,12 +11,13 @@ import os
 import sys
 import sysconfig
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence
 from typing import Any
 
 from aot_build.backends.imports import listed_by_importer, passed_over
 from aot_build.core.roles import Roles
 from aot_build.core.trace import Trace
+from aot_build.core.work import WorkReport
 
 OWN_PACKAGE = "aot_build"
 UNRECORDED = frozenset(
@@ -42,11 +43,13 @@ class Recording:
         self._missed: set[str] = set()
         self._variables: set[str] = set()
         self._packages: set[str] = set()
+        self._sought: dict[str, tuple[str, ...]] = {}
         self._before = set(sys.modules)
 
     def start(self) -> None:
         """Watch from here on."""
         sys.addaudithook(self._audit)
+        sys.meta_path.insert(0, self)
         original = builtins.__import__
         builtins.__import__ = self._watched_import(original)
         importlib.import_module = self._watched_import_module(importlib.import_module)
@@ -107,19 +110,21 @@ class Recording:
 
         return watched
 
-    def trace(self) -> Trace:
+    def report(self) -> WorkReport:
         """What was read so far. Third-party packages stand under their import names."""
         opened = dict(self._opened)
         sources, packages = self._imports()
-        packages |= {_package_of(p) for p in opened if _in_site_packages(p)} - {""}
+        for path in opened:
+            if os.path.isfile(path) and (top := _package_of(path)):
+                packages.setdefault(top, set()).add(path)
         read = {p for p in opened if self._counts(p)}
         # The import itself opens a source once; whoever opens it again wants its text.
         modules = {p for p in sources if opened.get(p, 0) <= 1}
         files = (read | sources) - modules
         listed = {p for p in self._listed if self._counts(p) and os.path.isdir(p)}
         looked_for = {p for p in (*files, *self._missed) if self._counts(p)}
-        looked_for |= self._shadows(sources, packages)
-        return Trace(
+        looked_for |= self._shadows(sources, set(packages)) | set(self._unfound())
+        trace = Trace(
             files=self._encode(p for p in files if os.path.isfile(p)),
             modules=self._encode(modules),
             absent=self._encode(p for p in looked_for if not os.path.lexists(p)),
@@ -127,13 +132,15 @@ class Recording:
             distributions=tuple(sorted(packages)),
             env=tuple(sorted(self._variables - UNRECORDED)),
         )
+        return WorkReport(trace, {top: self._encode(paths) for top, paths in packages.items()})
 
     def _encode(self, paths: Iterable[str]) -> tuple[str, ...]:
         return tuple(sorted(map(self._roles.encode, paths)))
 
-    def _imports(self) -> tuple[set[str], set[str]]:
-        """Sources of modules that are nobody's distribution, and names of third-party packages."""
-        sources, packages = set(), set()
+    def _imports(self) -> tuple[set[str], dict[str, set[str]]]:
+        """Sources of modules outside site-packages; name of each package there -> its files."""
+        sources: set[str] = set()
+        packages: dict[str, set[str]] = {}
         for name, module in list(sys.modules.items()):
             top = name.partition(".")[0]
             path = getattr(module, "__file__", None)
@@ -143,7 +150,7 @@ class Recording:
                 continue
             path = _absolute(path)
             if _in_site_packages(path):
-                packages.add(top)
+                packages.setdefault(top, set()).add(path)
             elif self._counts(path):
                 sources.add(path)
         return sources, packages
@@ -161,6 +168,17 @@ class Recording:
             folders = inside[: inside.index(folder)] if folder in inside else []
             shadows.update(passed_over(name.partition(".")[0], [*folders, folder], path))
         return shadows
+
+    def _unfound(self) -> Iterator[str]:
+        """Where submodules that were not there may appear one day."""
+        for name, folders in self._sought.items():
+            if name not in sys.modules:
+                yield from passed_over(name.rpartition(".")[2], map(_absolute, folders))
+
+    def find_spec(self, name: str, path: Sequence[str] | None, target: object = None) -> None:
+        """Find nothing, but note what is sought: the import machinery asks here first."""
+        if path is not None:
+            self._sought[name] = tuple(path)
 
     def _of_project(self, folder: str) -> bool:
         return self._roles.encode(folder).startswith("{project}") and self._counts(folder)

@@ -2,7 +2,6 @@
 
 import dataclasses
 import inspect
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import msgspec
 
 from aot_build.backends.python import call_recorded
 from aot_build.backends.registry import Registry
+from aot_build.core.row import code_row
 from aot_build.core.work import WorkOrder, WorkReport
 from aot_build.errors import AotBuildError
 
@@ -18,6 +18,8 @@ ENTRY = "aot_build.backends.work:perform"
 ROWS_STAGE = "rows"
 """Stage of the action that lists the rows of `configs = ["module:function"]`."""
 ROWS_FILE = "rows.json"
+PLACE = "{generated}"
+"""Stands in a listing for the folder that its function wrote sources to."""
 
 _orders = msgspec.msgpack.Decoder(WorkOrder)
 
@@ -54,11 +56,21 @@ def _list_rows(order: WorkOrder) -> WorkReport:
         generated.mkdir()
         return list(function(targets, out_dir=str(generated)))
 
-    trace, rows = call_recorded(str(params["source"]), order, call)
-    try:
-        text = msgspec.json.encode(rows, order="sorted").decode()
-    except TypeError as error:
-        return WorkReport(trace=trace, error=f"{params['source']}: {error}")
-    text = text.replace(os.fspath(generated), "{generated}")
-    Path(order.out_dir, ROWS_FILE).write_text(text)
-    return WorkReport(trace=trace)
+    report, rows = call_recorded(str(params["source"]), order, call)
+    # Checked while the values are what the function yielded: JSON would make null of a NaN.
+    checked = [code_row(row, f"{params['source']} row {n}") for n, row in enumerate(rows, 1)]
+    plain = [{**row.values, **row.extends} for row in checked]
+    plain = with_text(plain, str(generated), PLACE)
+    Path(order.out_dir, ROWS_FILE).write_bytes(msgspec.json.encode(plain, order="sorted"))
+    return report
+
+
+def with_text(value: Any, old: str, new: str) -> Any:
+    """A JSON value with a text replaced in all its strings."""
+    if isinstance(value, str):
+        return value.replace(old, new)
+    if isinstance(value, list | tuple):
+        return [with_text(each, old, new) for each in value]
+    if isinstance(value, dict):
+        return {name: with_text(each, old, new) for name, each in value.items()}
+    return value

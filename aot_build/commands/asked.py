@@ -7,10 +7,19 @@ one hook call.
 from __future__ import annotations
 
 import contextlib
+import os
+import sys
 from collections.abc import Iterator, Mapping
 
 Settings = Mapping[str, str | list[str]]
 PREFIX = "aot."
+
+HOOK_CALLER = "_in_process.py"
+"""The program of pyproject_hooks, which pip and build run, and of its forerunner pep517."""
+HOOK_MARKS = ("_PYPROJECT_HOOKS_BUILD_BACKEND", "PEP517_BUILD_BACKEND")
+"""How pyproject_hooks tells that program what to call; the second until version 1.1."""
+UV_MARK = "UV_INTERNAL__BUILD_DIR"
+"""Set by uv for the processes in which it calls a hook."""
 
 _current: Settings = {}
 
@@ -29,3 +38,23 @@ def asking(settings: Settings) -> Iterator[None]:
         yield
     finally:
         _current = before
+
+
+def called_by_front_end() -> bool:
+    """Whether this process was started by pip, build or uv for one hook call.
+
+    Such a process works for its parent, and for nobody once that is gone. To import the backend
+    is not enough: a script may call it, and be meant to outlive the shell that started it. The
+    variables alone are not either, since what a hook starts inherits them.
+    """
+    if os.getppid() <= 1:
+        return False
+    program = getattr(sys.modules.get("__main__"), "__file__", None)
+    if program is not None:
+        return os.path.basename(program) == HOOK_CALLER and any(map(os.environ.get, HOOK_MARKS))
+    return UV_MARK in os.environ and _is_uv_script(sys.orig_argv)
+
+
+def _is_uv_script(command: list[str]) -> bool:
+    """uv passes the call as text: `import backend as backend ... backend.build_wheel(...)`."""
+    return command[1:2] == ["-c"] and any("backend.build_" in word for word in command[2:3])

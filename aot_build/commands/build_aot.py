@@ -11,6 +11,7 @@ from setuptools import Command
 from aot_build.commands import deliver
 from aot_build.commands.complaints import in_words_of_setuptools
 from aot_build.commands.overlap import Overlap
+from aot_build.locking import locked
 
 
 class build_aot(Command):
@@ -81,10 +82,26 @@ def place_result(overlap: Overlap, *, build_lib: str | None, inplace: bool) -> N
     with in_words_of_setuptools():
         if build_lib is not None and result is None:
             deliver.remove(overlap.folder_below(build_lib))
-        if build_lib is not None and result is not None:
-            deliver.deliver(result, overlap.folder_below(build_lib))
-        if inplace and result is not None:
-            deliver.deliver(result, overlap.source_folder())
+        if result is None:
+            return
+        if build_lib is not None:
+            _copy(overlap, result, overlap.folder_below(build_lib))
+        if inplace:
+            _copy(overlap, result, overlap.source_folder())
+
+
+def _copy(overlap: Overlap, result: Path, folder: Path) -> None:
+    """Copy the result; where somebody edited it, build again and copy that.
+
+    The lock is not held meanwhile: the build takes it as well.
+    """
+    try:
+        with locked(overlap.lock(), exclusive=False):
+            deliver.deliver(result, folder)
+    except deliver.DamagedResult as damaged:
+        overlap.build_again(damaged.file)
+        with locked(overlap.lock(), exclusive=False):
+            deliver.deliver(result, folder)
 
 
 def _roots(package_dir: dict[str, str] | None) -> list[str]:

@@ -13,9 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from aot_build.commands.listing import files_below, headers_below, inside
-
-RESULT = "_aot"
-"""Folder of the result inside its package."""
+from aot_build.layout import RESULT
 
 
 @dataclass(frozen=True)
@@ -44,10 +42,11 @@ class Declared:
         roots = sorted({*import_roots, ""})
         found: set[str] = set()
         for table in self._tables_with_files():
-            for name in _strings(table.get("source")):
-                found.update(self._source(name, roots))
-            for name in _strings(table.get("configs")):
-                found.update(self._config(name, roots))
+            sources, configs = _strings(table.get("source")), _strings(table.get("configs"))
+            for name in (*sources, *configs):
+                found.update(self._named(name, roots))
+            for name in sources:
+                found.update(self._headers(name))
             for name in _strings(table.get("include-dirs")):
                 found.update(self._include_dir(name))
         return sorted(name for name in found if not self.leaves_out(name))
@@ -74,22 +73,22 @@ class Declared:
             if isinstance(defaults, Mapping):
                 yield from _tables(list(defaults.values()))
 
-    def _source(self, name: str, roots: list[str]) -> Iterator[str]:
+    def _named(self, name: str, roots: list[str]) -> Iterator[str]:
+        """What a source or a config names: a file of the project, or `module:function`."""
         if ":" in name:
             yield from self._modules(name, roots)
-            return
-        file = inside(self.project, name)
-        if file and os.path.isfile(os.path.join(self.project, file)):
+        elif file := self._file(name):
             yield file
+
+    def _headers(self, source: str) -> Iterator[str]:
+        """The headers beside a source file, and in the folders below."""
+        if file := self._file(source):
             yield from headers_below(self.project, os.path.dirname(file))
 
-    def _config(self, name: str, roots: list[str]) -> Iterator[str]:
-        if ":" in name:
-            yield from self._modules(name, roots)
-            return
+    def _file(self, name: str) -> str | None:
+        """The path of an existing file inside the project, relative to it."""
         file = inside(self.project, name)
-        if file and os.path.isfile(os.path.join(self.project, file)):
-            yield file
+        return file if file and os.path.isfile(os.path.join(self.project, file)) else None
 
     def _include_dir(self, name: str) -> Iterator[str]:
         folder = inside(self.project, name.replace("{project}", self.project))

@@ -10,41 +10,60 @@ from pathlib import Path
 
 from aot_build.errors import InternalError
 from aot_build.files import copy_verified, write_atomic
+from aot_build.layout import MANIFEST, RUNTIME
 
-MANIFEST = "manifest.json"
-RUNTIME = "__init__.py"
 MODE = 0o644
+
+
+class DamagedResult(InternalError):
+    """A result is not what its manifest says; `file` is the one to blame."""
+
+    def __init__(self, file: Path, digest: str | None = None) -> None:
+        super().__init__(
+            "an artifact is not what the manifest says",
+            {"file": file, "sha256": digest},
+            "remove the folder build/aot, then build again",
+        )
+        self.file = file
 
 
 def deliver(result: Path, folder: Path) -> None:
     """Make `folder` a copy of the result: each file verified against the manifest's SHA-256.
 
     The manifest goes last, so that a copy that was cut short is not taken for a whole one. Files
-    that it does not list are removed: stale ones in build/lib would ship. Raises InternalError
-    where a file is not what the manifest says.
+    that it does not list are removed: stale ones in build/lib would ship. Raises DamagedResult
+    where a file is missing or not what the manifest says.
     """
     if folder.is_symlink() or folder.is_file():
         folder.unlink()
     digests = listed(result)
     for name, digest in digests.items():
         _clear_way(folder, name)
-        if not copy_verified(result / name, folder / name, digest, MODE):
-            raise InternalError(
-                "an artifact is not what the manifest says",
-                {"file": result / name, "sha256": digest},
-                "remove the folder build/aot, then build again",
-            )
+        source = result / name
+        # A link would be copied as what it names: the result holds files.
+        if source.is_symlink() or not source.is_file():
+            raise DamagedResult(source)
+        if not copy_verified(source, folder / name, digest, MODE):
+            raise DamagedResult(source, digest)
     for name in (RUNTIME, MANIFEST):
+        if not (result / name).is_file():
+            raise DamagedResult(result / name)
         write_atomic(folder / name, (result / name).read_bytes())
         (folder / name).chmod(MODE)
     prune(folder, {*digests, RUNTIME, MANIFEST})
 
 
 def listed(result: Path) -> dict[str, str]:
-    """The artifacts that a manifest lists: path relative to it -> SHA-256."""
-    kernels = json.loads((result / MANIFEST).read_bytes())["kernels"]
-    files = (f for k in kernels.values() for v in k["variants"] for f in v["files"].values())
-    return {file["path"]: file["sha256"] for file in files}
+    """The artifacts that a manifest lists: path relative to it -> SHA-256.
+
+    Raises DamagedResult where it cannot be read.
+    """
+    try:
+        kernels = json.loads((result / MANIFEST).read_bytes())["kernels"]
+        files = (f for k in kernels.values() for v in k["variants"] for f in v["files"].values())
+        return {str(file["path"]): str(file["sha256"]) for file in files}
+    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
+        raise DamagedResult(result / MANIFEST) from None
 
 
 def names(result: Path) -> list[str]:

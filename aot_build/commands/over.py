@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aot_build.commands.build_aot import place_result
-from aot_build.commands.deliver import MANIFEST
 from aot_build.commands.options import (
     ATTRIBUTES,
     BOOLEAN_OPTIONS,
@@ -19,6 +18,7 @@ from aot_build.commands.options import (
     USER_OPTIONS,
 )
 from aot_build.commands.overlap import Overlap
+from aot_build.layout import MANIFEST
 from aot_build.wheels.modes import settle_modes
 from aot_build.wheels.sbom import add_sbom
 from aot_build.wheels.tags import wheel_tag

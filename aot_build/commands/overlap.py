@@ -8,10 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aot_build.commands.asked import config_settings
+from aot_build import snapshot
+from aot_build.commands import deliver
+from aot_build.commands.asked import called_by_front_end, config_settings
 from aot_build.commands.complaints import in_words_of_setuptools
-from aot_build.commands.declared import RESULT, Declared
+from aot_build.commands.declared import Declared
 from aot_build.commands.options import Options, switched_off
+from aot_build.layout import LOCK, RESULT
 
 if TYPE_CHECKING:
     from setuptools import Distribution
@@ -80,7 +83,7 @@ class Overlap:
                 config_settings=config_settings(),
                 package_dir=self._told_package_dir(),
                 emit=_console(self._dist),
-                watch_parent=_is_hook_process(),
+                watch_parent=called_by_front_end(),
             )
 
     def join(self) -> Path | None:
@@ -95,6 +98,16 @@ class Overlap:
                 self._result = self.result_folder(package)
         return self._result
 
+    def build_again(self, damaged: Path) -> None:
+        """Build once more, after a file of the result was found to be another than was built.
+
+        What vouched for it is taken away: the snapshot, and the file's own stat.
+        """
+        self.stop()
+        snapshot.forget(self.declared.project)
+        deliver.remove(damaged)
+        self.join()
+
     def stop(self) -> None:
         """End what still runs, and forget it. Idempotent."""
         build, self._build = self._build, None
@@ -103,9 +116,13 @@ class Overlap:
             build.stop()
 
     def result_folder(self, package: str | None = None) -> Path:
-        """Where the engine leaves the result of a package."""
+        """Where a build leaves the result of a package."""
         parts = (package or self.package).split(".")
-        return Path(self.declared.project, "build", "aot", *parts, RESULT)
+        return self._build_folder().joinpath(*parts, RESULT)
+
+    def lock(self) -> Path:
+        """The file that is locked by whoever fills or copies the result."""
+        return self._build_folder() / LOCK
 
     def folder_below(self, root: str | Path) -> Path:
         """Where the result belongs in a build folder."""
@@ -114,6 +131,9 @@ class Overlap:
     def source_folder(self) -> Path:
         """Where the result belongs in the source tree."""
         return Path(self._package_dir(), RESULT)
+
+    def _build_folder(self) -> Path:
+        return Path(self.declared.project, *snapshot.FOLDER)
 
     def _package_dir(self) -> str:
         from setuptools.discovery import find_package_path
@@ -131,11 +151,6 @@ class Overlap:
 
     def _options(self) -> Options:
         return Options.of(self._dist)
-
-
-def _is_hook_process() -> bool:
-    """Whether a PEP 517 front end started this process: nobody else imports that module."""
-    return "setuptools.build_meta" in sys.modules
 
 
 def _console(dist: Distribution) -> Callable[[Event], Any] | None:

@@ -8,6 +8,13 @@ from aot_build.core.result import ActionResult
 from aot_build.core.trace import Trace
 
 
+class ChangedOutput(Exception):
+    """An artifact is not what its action left there: the action has no result.
+
+    No error of the store's: what else is published to it is as welcome as before.
+    """
+
+
 class Store(Protocol):
     """Blobs first, result last: a result is visible only once everything it names is there."""
 
@@ -33,7 +40,9 @@ class Store(Protocol):
 
         Where `key` is None only the blobs are kept: they serve this build and no other.
 
-        Raises OSError where the disk takes no more; nothing half-written is left visible.
+        Raises OSError where the disk takes no more, ChangedOutput where an artifact is seen to be
+        gone or of other bytes; either way `folder` holds what it held, and nothing half-written
+        is left visible.
         """
 
     def flush(self) -> None:

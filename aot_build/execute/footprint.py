@@ -1,5 +1,9 @@
-"""How much memory a running tree of processes occupies, cheaply. Source: proc_pid_statm(5)."""
+"""How much memory a running tree of processes occupies, cheaply. Source: proc_pid_statm(5).
 
+Without proc(5), psutil tells.
+"""
+
+import functools
 import os
 import re
 
@@ -20,6 +24,8 @@ def _bytes(pid: int) -> int:
     A fork shares what was imported before it, which only the page tables tell apart; they take
     milliseconds to walk. A compiler shares nothing but its program file.
     """
+    if not _has_proc():
+        return _told_by_psutil(pid)
     try:
         if os.readlink(f"/proc/{pid}/exe") == _own_program():
             with open(f"/proc/{pid}/smaps_rollup", "rb") as stream:
@@ -35,3 +41,23 @@ def _bytes(pid: int) -> int:
 
 def _own_program() -> str:
     return os.readlink("/proc/self/exe")
+
+
+@functools.cache
+def _has_proc() -> bool:
+    return os.path.exists("/proc/self/statm")
+
+
+def _told_by_psutil(pid: int) -> int:
+    """The unique size where the system tells it of this process, else the resident size."""
+    # Imported here: whoever has proc(5) needs none of it.
+    import psutil
+
+    try:
+        one = psutil.Process(pid)
+        try:
+            return int(one.memory_full_info().uss)
+        except (psutil.AccessDenied, AttributeError):
+            return int(one.memory_info().rss)
+    except psutil.Error:
+        return 0

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from aot_build import process
+from aot_build.core.result import Failure
 from aot_build.errors import InputError
 from aot_build.execute import calls
 from aot_build.execute.limits import cpu_slots
@@ -22,7 +23,6 @@ from aot_build.execute.protocol import Job, JobEnd
 
 RETRIES = 2
 LOG_BYTES = 1 << 16
-_ABNORMAL = {"crashed", "timeout", "memory", "lost"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +111,8 @@ class _Batch:
         self._pool.submit(job)
 
     def _take(self, end: JobEnd, job: Any, target: calls.Target) -> None:
-        if end.outcome in _ABNORMAL and self._attempts[end.id] <= self._retries:
+        abnormal = Failure(end.outcome, end.reason).abnormal
+        if abnormal and self._attempts[end.id] <= self._retries:
             self._submit(end.id, calls.encode(job, target))
             return
         value, outcome, reason = None, end.outcome, end.reason

@@ -48,7 +48,10 @@ def _host_room(root: Path) -> int:
     found = re.search(r"^MemAvailable:\s+(\d+) kB", _text(root / "proc/meminfo"), re.M)
     if found:
         return int(found[1]) * 1024
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    # No proc(5). Imported here: Linux needs none of it.
+    import psutil
+
+    return int(psutil.virtual_memory().available)
 
 
 def _room(folder: Path) -> int | None:

@@ -9,12 +9,15 @@ from typing import Any, TypeVar
 import msgspec
 
 from aot_build.core.kernel import KernelSpec, Value
+from aot_build.core.row import is_code
 from aot_build.errors import InputError, did_you_mean
 from aot_build.settings.check import size
 from aot_build.settings.document import ROOT, Document, KeyPath, show_path
 
 T = TypeVar("T")
 PLACEHOLDERS = ("project", "out_dir", "target")
+TAKEN = ("manifest.json", "__init__.py", "__pycache__")
+"""What lies beside the kernels' folders in a result, on file systems of any case."""
 
 
 @dataclass(frozen=True)
@@ -29,10 +32,14 @@ class Limits:
 def check_name(
     document: Document, name: str, before: Sequence[Mapping[str, Any]], path: KeyPath
 ) -> None:
-    """Raise InputError where a name is malformed or was given to an earlier kernel."""
-    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.-]*", name):
+    """Raise InputError where a name is malformed, taken, or was given to an earlier kernel."""
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.-]{0,99}", name):
         hint = "begin with a letter or _, go on with letters, digits, _, . and -"
         raise document.error(f"not a kernel name: {name!r}", (*path, "name"), hint)
+    if name.lower() in TAKEN:
+        message = f"a kernel cannot be named {name!r}"
+        hint = f"its folder would lie beside {', '.join(TAKEN)}: rename it"
+        raise document.error(message, (*path, "name"), hint)
     for index, table in enumerate(before):
         if table["name"] == name:
             first = (*ROOT, "kernels", index, "name")
@@ -51,7 +58,9 @@ def kernel_spec(
     """A spec without targets, of a merged table whose types are known to be right."""
     source = table.get("source", [])
     source = (source,) if isinstance(source, str) else tuple(source)
-    if not source or not all(source):
+    # Rows from code may bring all the sources that there are.
+    listed = any(map(is_code, table.get("configs", ())))
+    if not all(source) or not (source or listed):
         hint = "a file, a list of files, or package.module:attribute"
         raise document.error(f"kernel {table['name']!r} has no source", path, hint)
     memory = table.get("memory")

@@ -1,15 +1,13 @@
 """The rows of a kernel: out of files, out of the declaration, out of what code has yielded."""
 
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from aot_build.core.kernel import KernelSpec
+from aot_build.core.row import code_row, is_code
 from aot_build.errors import InputError, nearest
-from aot_build.specs.row import EXTENDS, RawRow, column_of, expanded, value_of
+from aot_build.specs.row import RawRow, expanded
 from aot_build.specs.tables import read_table
-
-CODE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 
 
 def read_rows(spec: KernelSpec, project: Path) -> tuple[list[RawRow], list[str]]:
@@ -28,11 +26,6 @@ def read_rows(spec: KernelSpec, project: Path) -> tuple[list[RawRow], list[str]]
         else:
             rows += read_table(_existing(spec, project, entry), entry)
     return rows, code
-
-
-def is_code(entry: str) -> bool:
-    """Whether an entry of `configs` is `module:function`, rather than a file."""
-    return CODE.fullmatch(entry) is not None
 
 
 def config_files(spec: KernelSpec, project: Path) -> tuple[Path, ...]:
@@ -74,27 +67,6 @@ def rows_from_code(dicts: Iterable[Mapping[str, object]], where: str) -> list[Ra
     rows = []
     for number, item in enumerate(dicts, 1):
         place = f"{where} row {number}"
-        if not isinstance(item, Mapping):
-            raise InputError(f"a row must be a dict, found {item!r:.200}", {"where": place})
-        rows.append(_row_from_code(item, place))
+        row = code_row(item, place)
+        rows.append(RawRow(row.values, place, row.extends))
     return rows
-
-
-def _row_from_code(item: Mapping[str, object], where: str) -> RawRow:
-    extends: dict[str, tuple[str, ...]] = {}
-    values = {}
-    for key, value in item.items():
-        name = column_of(key, where)
-        if (option := name.replace("_", "-")) in EXTENDS:
-            extends[option] = (*extends.get(option, ()), *_texts(value, where, name))
-        else:
-            values[name] = value_of(value, where, name)
-    return RawRow(values, where, extends)
-
-
-def _texts(value: object, where: str, column: str) -> tuple[str, ...]:
-    found = [value] if isinstance(value, str) else value
-    if isinstance(found, (list, tuple)) and all(isinstance(v, str) and v for v in found):
-        return tuple(found)
-    fields = {"where": where, "column": column, "value": repr(value)[:200]}
-    raise InputError(f"{column!r} of a row must be text or a list of it", fields)

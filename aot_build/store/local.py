@@ -22,14 +22,16 @@ import msgspec
 
 from aot_build.core.artifact import Artifact
 from aot_build.core.result import ActionResult
+from aot_build.core.store import ChangedOutput
 from aot_build.core.trace import Trace
-from aot_build.digest import key_digest
+from aot_build.digest import blob_digest, key_digest
 from aot_build.files import copy_verified, sync_file, write_atomic
 from aot_build.store.records import DamagedRecord, encode_record, read_record
 
 GROUP = 64
 """Results that wait for one another before they are synced and become visible."""
 TRACES_KEPT = 8
+BLOB_MODE = 0o644
 CACHEDIR_TAG = """Signature: 8a477f597d28d172789f06886806bc55
 # This file is a cache directory tag created by aot_build.
 # For information about cache directory tags, see https://bford.info/cachedir/
@@ -52,6 +54,8 @@ class LocalStore:
         self._unsynced: list[Path] = []
         self._trace_memo: dict[str, Trace | None] = {}
         self._folders: set[Path] = set()
+        self._unread: set[str] = set()
+        """Digests of blobs that could not be read: good, perhaps, but of no use here."""
 
     def _prove_writable(self) -> None:
         tag = self.root / "CACHEDIR.TAG"
@@ -83,11 +87,16 @@ class LocalStore:
         try:
             if copy_verified(blob, target, digest):
                 return True
-        except OSError as error:
+        except IsADirectoryError as error:
             if error.filename != str(blob):
                 raise
-            if isinstance(error, FileNotFoundError):
-                return False
+        except OSError as error:
+            if error.filename != str(blob) and _readable(blob):
+                raise
+            if not isinstance(error, FileNotFoundError):
+                # Its bytes are not known to be wrong: others may be able to read them.
+                self._unread.add(digest)
+            return False
         self._set_aside(blob)
         return False
 
@@ -102,7 +111,7 @@ class LocalStore:
                 self._waiting.append((base_key, self._keep_trace(trace), key, result))
             if len(self._waiting) >= GROUP:
                 self.flush()
-        except OSError:
+        except (OSError, ChangedOutput):
             # Whoever publishes may try another store: nothing is taken away from it.
             for source, blob in moved:
                 with contextlib.suppress(OSError):
@@ -112,7 +121,8 @@ class LocalStore:
     def _keep_trace(self, trace: Trace) -> str:
         trace_id = key_digest(trace)
         path = self._trace_path(trace_id)
-        if not path.exists():
+        unread = trace_id in self._trace_memo and self._trace_memo[trace_id] is None
+        if unread or not path.exists():
             write_atomic(path, encode_record(trace))
             self._unsynced.append(path)
         self._trace_memo[trace_id] = trace
@@ -146,14 +156,18 @@ class LocalStore:
         try:
             if os.stat(source).st_nlink > 1:
                 raise OSError("it has a second name")
+            # A compiler's temporary file may be for its owner alone: the cache is for others too.
+            os.chmod(source, BLOB_MODE)
             os.rename(source, blob)
             moved.append((source, blob))
         except OSError:
-            if not copy_verified(source, blob, artifact.digest):
-                raise OSError(f"{source} changed while it was being stored") from None
+            _copy(source, blob, artifact)
         self._unsynced.append(blob)
+        self._unread.discard(artifact.digest)
 
     def _holds(self, artifact: Artifact) -> bool:
+        if artifact.digest in self._unread:
+            return False
         try:
             return os.stat(self._path("cas", artifact.digest)).st_size == artifact.size
         except OSError:
@@ -184,3 +198,21 @@ class LocalStore:
             # Where others own the folder it stays, and is a miss each time.
             with contextlib.suppress(OSError):
                 path.unlink()
+
+
+def _copy(source: Path, blob: Path, artifact: Artifact) -> None:
+    try:
+        if copy_verified(source, blob, artifact.digest, BLOB_MODE):
+            return
+    except FileNotFoundError as error:
+        if error.filename != str(source):
+            raise
+    raise ChangedOutput(f"its output {artifact.name!r} changed while it was being stored")
+
+
+def _readable(path: Path) -> bool:
+    """Tell on which side a copy failed: a failed read names no file."""
+    try:
+        return bool(blob_digest(path))
+    except OSError:
+        return False

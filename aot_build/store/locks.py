@@ -18,13 +18,19 @@ _FLOCK = "hhqqi4x"
 
 
 class Locks:
-    """The locks of one cache directory, as one build holds them. Never waits."""
+    """The locks of one cache directory, as one build holds them. Never waits.
+
+    Not every file system has locks (NFS without a lock service, FUSE): there each build takes what
+    it asks for. Work may be done twice then, and is never wrong, as all writes are atomic.
+    """
 
     def __init__(self, root: Path) -> None:
         self._root = root
         self._descriptor = -1
         self._shards: dict[str, filelock.BaseFileLock] = {}
         self._held: dict[str, str] = {}
+        self.broken = ""
+        """Why locks exclude nobody; empty while they do."""
         if _OFD_SETLK is not None:
             self._descriptor = os.open(root / "locks-v1", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
 
@@ -45,7 +51,7 @@ class Locks:
             return
         if self._descriptor >= 0:
             self._range(key, fcntl.F_UNLCK)
-        elif shard not in self._held.values():
+        elif shard in self._shards and shard not in self._held.values():
             self._shards.pop(shard).release()
 
     def close(self) -> None:
@@ -63,6 +69,8 @@ class Locks:
             fcntl.fcntl(self._descriptor, _OFD_SETLK or 0, request)
         except (BlockingIOError, PermissionError):
             return False
+        except OSError as error:
+            self.broken = f"{self._root / 'locks-v1'}: {error.strerror}"
         return True
 
     def _shard(self, key: str) -> bool:
@@ -75,5 +83,8 @@ class Locks:
             lock.acquire()
         except filelock.Timeout:
             return False
+        except (OSError, NotImplementedError) as error:
+            self.broken = str(error)
+            return True
         self._shards[shard] = lock
         return True

@@ -39,9 +39,12 @@ class BuildLog:
         """Every record, by variant."""
         return self._records
 
-    def replace(self, records: Mapping[str, Record]) -> None:
-        """Keep the records of a finished build, beside those of variants it did not look at."""
-        self._records.update(records)
+    def replace(self, records: Mapping[str, Record], *, complete: bool = False) -> None:
+        """Keep the records of a finished build, beside those of variants it did not look at.
+
+        `complete` says that there are no others: what is no longer declared leaves the log.
+        """
+        self._records = dict(records) if complete else {**self._records, **records}
         closures: dict[str, dict[str, str]] = {}
         seen: dict[int, str] = {}
         rows = {}

@@ -1,10 +1,11 @@
 """Find the C++ compiler, and digest every program and start-up file that it runs or links."""
 
+import glob
 import os
 import shlex
 import shutil
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from aot_build.core.toolchain import Toolchain
 from aot_build.digest import key_digest
@@ -17,6 +18,8 @@ LINKED = (
     "libstdc++.so", "libm.so", "libc.so", "libmvec.so", "libpthread.so", "libgomp.so",
     "liblto_plugin.so",
 )  # fmt: skip
+SHARED = ("libLLVM*.so*", "libclang-cpp.so*", "libLLVM*.dylib", "libclang-cpp*.dylib")
+"""What most of a clang is made of where it is not linked statically."""
 OPENMP = ("libgomp.spec", "libomp.so", "libomp.dylib")
 
 
@@ -36,13 +39,14 @@ def find_cxx(env: Mapping[str, str], digest: Callable[[str], str | None]) -> Too
     named = {"driver": driver, "command": command[0]} | {
         name: found for name, path in parts.items() if (found := _existing(path, env))
     }
+    named |= _shared(driver)
     content = {name: digest(os.path.realpath(path)) for name, path in named.items()}
     return Toolchain(
         name=os.path.basename(driver),
         version=version,
         digest=key_digest(("cxx", version, machine, content, command[1:])),
         command=command,
-        features=("openmp",) if any(_existing(p, env) for p in openmp.values()) else (),
+        features=tuple(_features(openmp.values(), named.get("ld"), env)),
         files=tuple(sorted({os.path.realpath(path) for path in named.values()})),
         absent=absent,
     )
@@ -84,6 +88,41 @@ def _real_driver(command: tuple[str, ...], env: Mapping[str, str]) -> str:
         if not word.startswith("-") and (found := shutil.which(word, path=env.get("PATH"))):
             return found
     return command[0]
+
+
+def _shared(driver: str) -> dict[str, str]:
+    """The libraries that a clang runs on, by name; they lie where its own folder says."""
+    real = os.path.realpath(driver)
+    if "clang" not in os.path.basename(real):
+        return {}
+    folder = os.path.join(os.path.dirname(real), os.pardir)
+    return {
+        os.path.basename(path): path
+        for pattern in SHARED
+        for path in glob.glob(os.path.join(glob.escape(folder), "lib*", pattern))
+        if os.path.isfile(path)
+    }
+
+
+def _features(
+    openmp: Iterable[str | None], linker: str | None, env: Mapping[str, str]
+) -> Iterator[str]:
+    if any(_existing(path, env) for path in openmp):
+        yield "openmp"
+    if linker and _writes_depfiles(linker, env):
+        yield "link-depfile"
+
+
+def _writes_depfiles(linker: str, env: Mapping[str, str]) -> bool:
+    """Whether it tells what it reads: GNU ld from 2.35, LLD from 13."""
+    try:
+        answer = subprocess.run(
+            [linker, "--help"], env=dict(env), capture_output=True, text=True, timeout=60,
+            errors="replace", stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return answer.returncode == 0 and "--dependency-file" in answer.stdout
 
 
 def _ask(driver: str, question: str, env: Mapping[str, str]) -> str | None:

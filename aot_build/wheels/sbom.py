@@ -12,6 +12,9 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
+
+from aot_build.layout import MANIFEST
 
 NAME = "aot-build.cdx.json"
 FOLDER = "sboms"
@@ -21,7 +24,7 @@ def add_sbom(
     dist_info: str | os.PathLike[str], result: Path, package: str, name: str, version: str
 ) -> Path:
     """Write the SBOM of a result into a `.dist-info` folder; `name` is the distribution's."""
-    manifest = json.loads((result / "manifest.json").read_bytes())
+    manifest = json.loads((result / MANIFEST).read_bytes())
     place = f"{package.replace('.', '/')}/{result.name}"
     target = Path(dist_info, FOLDER, NAME)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -35,7 +38,7 @@ def sbom(
     manifest: Mapping[str, Any], place: str, name: str, version: str, epoch: str | None = None
 ) -> dict[str, Any]:
     """The document for a manifest whose files ship below the folder `place` of the wheel."""
-    root = f"pkg:pypi/{name.lower().replace('_', '-').replace('.', '-')}@{version}"
+    root = _purl(name, version)
     files = sorted(_files(manifest, place), key=lambda component: str(component["name"]))
     tools = list(_toolchains(manifest))
     metadata: dict[str, Any] = {
@@ -59,6 +62,15 @@ def sbom(
         "components": files + tools,
         "dependencies": [{"ref": root, "dependsOn": [f["bom-ref"] for f in files]}],
     }
+
+
+def _purl(name: str, version: str) -> str:
+    """The package URL of a distribution (type `pypi` of the purl specification)."""
+    # Imported here: the command classes are looked up for every `--version` as well.
+    from packaging.utils import canonicalize_name
+
+    # A local version has a `+`, which the specification wants encoded.
+    return f"pkg:pypi/{canonicalize_name(name)}@{quote(version, safe='.-_~:')}"
 
 
 def _files(manifest: Mapping[str, Any], place: str) -> Iterator[dict[str, Any]]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from aot_build.layout import MANIFEST
+
 Tag = tuple[str, str, str]
 """Python tag, ABI tag, platform tag."""
 
@@ -21,7 +23,7 @@ def wheel_tag(usual: Tag, python_tag: str, result: Path | None) -> Tag:
     """
     if result is None:
         return python_tag, "none", usual[2]
-    kernels = json.loads((result / "manifest.json").read_bytes())["kernels"]
+    kernels = json.loads((result / MANIFEST).read_bytes())["kernels"]
     if not any(kernel["variants"] for kernel in kernels.values()):
         return python_tag, "none", "any"
     if any(kernel["backend"] in INTERPRETER_BOUND for kernel in kernels.values()):

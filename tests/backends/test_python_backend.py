@@ -268,7 +268,35 @@ def test_rows_come_from_a_function(bench: Any) -> None:
     assert of_project(report.trace.modules) == ["rows.py"]
     bench.built(listed("generating"))
     assert Path(bench.out, "rows.json").read_text() == (
-        '[{"n":null,"on":true,"source":"{generated}/a.cpp"}]'
+        '[{"n":null,"on":true,"source":["{generated}/a.cpp"]}]'
     )
     assert Path(bench.out, "generated", "a.cpp").exists()
     assert "rows:odd" in bench.error(listed("odd"))
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        ("float('inf')", "float"),
+        ("float('nan')", "float"),
+        ("[1, float('nan')]", "float"),
+        ("b'x'", "bytes"),
+        ("{1}", "set"),
+        ("__import__('datetime').date(2020, 1, 2)", "date"),
+        ("__import__('decimal').Decimal('1.5')", "Decimal"),
+    ],
+)
+def test_what_no_row_may_hold_is_refused_before_json_makes_something_else_of_it(
+    bench: Any, value: str, kind: str
+) -> None:
+    import dataclasses
+
+    bench.write("rows.py", f"def odd(targets):\n    yield {{'m': 1}}\n    yield {{'n': {value}}}\n")
+    params = (("source", "rows:odd"), ("targets", ("cpu",)))
+    action = dataclasses.replace(
+        bench.action("python", "unused:unused"), stage="rows", params=params
+    )
+    told = bench.error(action)
+    assert f"a row cannot hold a {kind}" in told
+    assert "rows:odd row 2" in told and "column: n" in told
+    assert not (bench.out / "rows.json").exists()

@@ -1,4 +1,4 @@
-"""Small projects on disk, run through real setuptools; the engine beside it only records."""
+"""Small projects on disk, run through real setuptools; the build beside it only records."""
 
 import hashlib
 import json
@@ -39,23 +39,25 @@ include-dirs = ["demo/include"]
 
 
 class FakeBuild:
-    def __init__(self, engine: "FakeEngine") -> None:
-        self._engine = engine
+    def __init__(self, driver: "FakeDriver") -> None:
+        self._driver = driver
         self.package = ""
 
     def wait(self) -> Summary:
-        self._engine.log.append("wait")
-        if self._engine.error is not None:
-            raise self._engine.error
-        write_result(self._engine.result, self._engine.artifacts)
+        self._driver.log.append("wait")
+        if self._driver.error is not None:
+            raise self._driver.error
+        write_result(self._driver.result, self._driver.artifacts)
+        if self._driver.edits:
+            self._driver.edits.pop(0)(self._driver.result)
         self.package = "demo"
         return Summary()
 
     def stop(self) -> None:
-        self._engine.log.append("stop")
+        self._driver.log.append("stop")
 
 
-class FakeEngine:
+class FakeDriver:
     """Stands in for the driver process: leaves the same result, remembers what it was asked."""
 
     def __init__(self, project: Path) -> None:
@@ -64,6 +66,8 @@ class FakeEngine:
         self.log: list[str] = []
         self.asked: list[dict[str, Any]] = []
         self.error: AotBuildError | None = None
+        self.edits: list[Callable[[Path], None]] = []
+        """What befalls the result after the first build, the second, and so on."""
 
     def start(self, project: str, **asked: Any) -> FakeBuild:
         self.log.append("start")
@@ -72,7 +76,7 @@ class FakeEngine:
 
 
 def write_result(folder: Path, artifacts: dict[str, bytes]) -> None:
-    """A result as the engine leaves it: manifest, runtime module, blobs."""
+    """A result as the driver leaves it: manifest, runtime module, blobs."""
     shutil.rmtree(folder, ignore_errors=True)
     variants = []
     for path, content in artifacts.items():
@@ -112,16 +116,16 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def engine(project: Path, monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
+def driver(project: Path, monkeypatch: pytest.MonkeyPatch) -> FakeDriver:
     """What `frontend.start` is replaced by."""
-    fake = FakeEngine(project)
+    fake = FakeDriver(project)
     monkeypatch.setattr(frontend, "start", fake.start)
     return fake
 
 
 @pytest.fixture
 def leave_result() -> Callable[[Path, dict[str, bytes]], None]:
-    """Write a result into a folder, as the engine does."""
+    """Write a result into a folder, as the driver does."""
     return write_result
 
 

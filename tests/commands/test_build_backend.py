@@ -48,7 +48,7 @@ def test_settings_last_as_long_as_the_hook():
     assert config_settings() == {}
 
 
-def test_wheel_is_built_with_the_settings(engine, project, monkeypatch):
+def test_wheel_is_built_with_the_settings(driver, project, monkeypatch):
     (project / "setup.py").write_text(
         "from aot_build.commands import hook\n"
         "from setuptools import Distribution, setup\n"
@@ -63,13 +63,14 @@ def test_wheel_is_built_with_the_settings(engine, project, monkeypatch):
     name = build_meta.build_wheel(str(project / "out"), settings)
     assert name == "demo-1.0-py3-none-manylinux_2_28_x86_64.whl"
     assert (project / "out" / name).is_file()
-    assert engine.asked[0]["config_settings"] == {"aot.mode": "fast"}
-    assert engine.asked[0]["watch_parent"] is True
+    assert driver.asked[0]["config_settings"] == {"aot.mode": "fast"}
+    # A process that merely calls the backend is nobody's hook: its parent may well go first.
+    assert driver.asked[0]["watch_parent"] is False
 
 
-def test_settings_can_switch_kernels_off(engine, project, monkeypatch):
+def test_settings_can_switch_kernels_off(driver, project, monkeypatch):
     (project / "setup.py").write_text(Path(__file__).parents[2].joinpath("setup.py").read_text())
     monkeypatch.setattr(sys, "argv", ["backend"])
     name = build_meta.build_wheel(str(project / "out"), {"aot.targets": "none"})
     assert name == "demo-1.0-py3-none-any.whl"
-    assert engine.asked == []
+    assert driver.asked == []

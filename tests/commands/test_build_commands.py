@@ -35,14 +35,14 @@ def shipped(folder: Path) -> list[str]:
 RESULT = ["__init__.py", "manifest.json", "scale/cpu/0a-scale.so"]
 
 
-def test_build_starts_kernels_first_and_joins_them_last(engine, setup):
-    ext = type("build_ext", (RecordingExt,), {"log": engine.log})
+def test_build_starts_kernels_first_and_joins_them_last(driver, setup):
+    ext = type("build_ext", (RecordingExt,), {"log": driver.log})
     setup("build", cmdclass={"build_ext": ext}, ext_modules=[Extension("demo.x", ["x.c"])])
-    assert engine.log == ["start", "extensions", "wait", "stop"]
+    assert driver.log == ["start", "extensions", "wait", "stop"]
     assert shipped(LIB / "demo" / "_aot") == RESULT
 
 
-def test_sub_commands_are_first_and_last(engine, project):
+def test_sub_commands_are_first_and_last(driver, project):
     dist = Distribution({"script_name": "setup.py", "script_args": ["build"]})
     hook.finalize(dist)
     command = dist.get_command_obj("build")
@@ -53,45 +53,45 @@ def test_sub_commands_are_first_and_last(engine, project):
     assert [name for name, _ in build.sub_commands] == names[1:-1]
 
 
-def test_build_ext_alone_builds_kernels_around_its_extensions(engine, setup):
-    ext = type("build_ext", (RecordingExt,), {"log": engine.log})
+def test_build_ext_alone_builds_kernels_around_its_extensions(driver, setup):
+    ext = type("build_ext", (RecordingExt,), {"log": driver.log})
     setup("build_ext", cmdclass={"build_ext": ext}, ext_modules=[Extension("demo.x", ["x.c"])])
-    assert engine.log == ["start", "extensions", "wait", "stop"]
+    assert driver.log == ["start", "extensions", "wait", "stop"]
     assert shipped(LIB / "demo" / "_aot") == RESULT
     assert not Path("demo/_aot").exists()
 
 
-def test_build_ext_without_extensions_builds_kernels(engine, setup):
+def test_build_ext_without_extensions_builds_kernels(driver, setup):
     setup("build_ext")
     assert shipped(LIB / "demo" / "_aot") == RESULT
 
 
-def test_build_ext_inplace_delivers_to_the_source_tree_as_well(engine, setup):
+def test_build_ext_inplace_delivers_to_the_source_tree_as_well(driver, setup):
     setup("build_ext", "--inplace")
     assert shipped(Path("demo/_aot")) == RESULT
     assert shipped(LIB / "demo" / "_aot") == RESULT
 
 
-def test_inplace_follows_the_source_layout(engine, setup, project):
+def test_inplace_follows_the_source_layout(driver, setup, project):
     (project / "src").mkdir()
     (project / "demo").rename(project / "src" / "demo")
     (project / "setup.py").write_text("")
     setup("build_ext", "--inplace", package_dir={"": "src"})
     assert shipped(Path("src/demo/_aot")) == RESULT
-    assert engine.asked[0]["package_dir"] == str(project / "src" / "demo")
+    assert driver.asked[0]["package_dir"] == str(project / "src" / "demo")
 
 
-def test_no_aot_builds_nothing_and_removes_what_would_ship(engine, setup):
+def test_no_aot_builds_nothing_and_removes_what_would_ship(driver, setup):
     setup("build")
-    engine.log.clear()
+    driver.log.clear()
     setup("build", "build_ext", "--no-aot")
-    assert engine.log == []
+    assert driver.log == []
     lib = Path("build/lib")
     assert (lib / "demo" / "__init__.py").is_file()
     assert not (lib / "demo" / "_aot").exists()
 
 
-def test_stale_result_is_removed_where_no_kernels_are_built(engine, setup):
+def test_stale_result_is_removed_where_no_kernels_are_built(driver, setup):
     stale = Path("build/lib/demo/_aot")
     stale.mkdir(parents=True)
     (stale / "old.so").write_bytes(b"old")
@@ -100,42 +100,42 @@ def test_stale_result_is_removed_where_no_kernels_are_built(engine, setup):
 
 
 @pytest.mark.parametrize("word", ["none", " None "])
-def test_targets_none_builds_the_plugin_alone(engine, setup, monkeypatch, word):
+def test_targets_none_builds_the_plugin_alone(driver, setup, monkeypatch, word):
     monkeypatch.setenv("AOT_BUILD_TARGETS", word)
     dist = setup("build")
-    assert engine.log == []
+    assert driver.log == []
     assert not dist.has_ext_modules()
 
 
-def test_environment_wins_over_pyproject_none(engine, setup, project, monkeypatch):
+def test_environment_wins_over_pyproject_none(driver, setup, project, monkeypatch):
     text = (project / "pyproject.toml").read_text()
     (project / "pyproject.toml").write_text(text.replace('["cpu"]', '["none"]'))
     setup("build")
-    assert engine.log == []
+    assert driver.log == []
     monkeypatch.setenv("AOT_BUILD_TARGETS", "cpu")
     setup("build")
-    assert engine.log == ["start", "wait", "stop"]
+    assert driver.log == ["start", "wait", "stop"]
 
 
-def test_options_apply_to_the_whole_run(engine, setup):
+def test_options_apply_to_the_whole_run(driver, setup):
     words = ["--aot-jobs", "2", "--aot-mode=fast", "--aot-keep-going"]
     targets = ["--aot-target", "cpu", "--aot-target=cuda:sm_90a"]
     setup("build", "build_ext", *words, *targets)
-    asked = engine.asked[0]
-    assert len(engine.asked) == 1
+    asked = driver.asked[0]
+    assert len(driver.asked) == 1
     assert (asked["jobs"], asked["mode"], asked["keep_going"]) == (2, "fast", True)
     assert asked["targets"] == ["cpu", "cuda:sm_90a"]
 
 
-def test_options_that_are_not_given_stay_as_configured(engine, setup, project):
+def test_options_that_are_not_given_stay_as_configured(driver, setup, project):
     setup("build")
-    asked = engine.asked[0]
+    asked = driver.asked[0]
     assert asked["project"] == str(project)
     names = ("jobs", "mode", "keep_going", "targets", "package_dir")
     assert [asked[name] for name in names] == [None] * 5
 
 
-def test_options_of_the_project_class_are_kept(engine, setup):
+def test_options_of_the_project_class_are_kept(driver, setup):
     class WithOption(build_ext):
         user_options = [*build_ext.user_options, ("fast-math", None, "")]
         boolean_options = [*build_ext.boolean_options, "fast-math"]
@@ -150,10 +150,10 @@ def test_options_of_the_project_class_are_kept(engine, setup):
 
     setup("build_ext", "--fast-math", "--aot-jobs=1", cmdclass={"build_ext": WithOption})
     assert WithOption.seen == [1]
-    assert engine.asked[0]["jobs"] == 1
+    assert driver.asked[0]["jobs"] == 1
 
 
-def test_class_of_another_name_keeps_its_options_after_reinitialization(engine, setup):
+def test_class_of_another_name_keeps_its_options_after_reinitialization(driver, setup):
     class BuildExtension(build_ext):
         @classmethod
         def with_options(cls, **options: Any) -> type:
@@ -166,20 +166,20 @@ def test_class_of_another_name_keeps_its_options_after_reinitialization(engine, 
 
     words = ("build_ext", "--aot-jobs=3", "bdist_wheel")
     setup(*words, cmdclass={"build_ext": BuildExtension.with_options(use_ninja=False)})
-    assert engine.asked[0]["jobs"] == 3
-    assert len(engine.asked) == 1
+    assert driver.asked[0]["jobs"] == 3
+    assert len(driver.asked) == 1
 
 
-def test_options_in_setup_cfg_count(engine, setup, project):
+def test_options_in_setup_cfg_count(driver, setup, project):
     (project / "setup.cfg").write_text("[build_ext]\naot-jobs = 3\naot_keep_going = no\n")
     setup("build")
-    assert (engine.asked[0]["jobs"], engine.asked[0]["keep_going"]) == (3, False)
+    assert (driver.asked[0]["jobs"], driver.asked[0]["keep_going"]) == (3, False)
     (project / "setup.cfg").write_text("[build_ext]\naot = false\n")
     dist = setup("build")
-    assert len(engine.asked) == 1 and not dist.has_ext_modules()
+    assert len(driver.asked) == 1 and not dist.has_ext_modules()
 
 
-def test_early_question_loses_no_option(engine, project):
+def test_early_question_loses_no_option(driver, project):
     words = ["build_ext", "--aot-jobs=2", "--no-aot"]
     dist = Distribution({"script_name": "setup.py", "script_args": words})
     hook.finalize(dist)
@@ -189,16 +189,16 @@ def test_early_question_loses_no_option(engine, project):
     assert not dist.has_ext_modules()
 
 
-def test_build_ext_without_extensions_stays_out_of_a_build(engine, setup):
-    ext = type("build_ext", (RecordingExt,), {"run": lambda self: engine.log.append("ran")})
+def test_build_ext_without_extensions_stays_out_of_a_build(driver, setup):
+    ext = type("build_ext", (RecordingExt,), {"run": lambda self: driver.log.append("ran")})
     setup("bdist_wheel", cmdclass={"build_ext": ext})
-    assert engine.log == ["start", "wait", "stop"]
+    assert driver.log == ["start", "wait", "stop"]
     setup("build", "build_ext", cmdclass={"build_ext": ext})
-    assert "ran" in engine.log
+    assert "ran" in driver.log
 
 
 @pytest.mark.parametrize("count", ["0", "-1", "many"])
-def test_wrong_job_count_is_a_message(engine, setup, count):
+def test_wrong_job_count_is_a_message(driver, setup, count):
     with pytest.raises(errors.OptionError, match="--aot-jobs: expected a whole number above 0"):
         setup("build_ext", f"--aot-jobs={count}")
 
@@ -211,24 +211,24 @@ def test_wrong_job_count_is_a_message(engine, setup, count):
         (KernelsFailed("2 kernels failed"), errors.CompileError),
     ],
 )
-def test_failures_are_errors_of_setuptools(engine, setup, raised, expected):
-    engine.error = raised
+def test_failures_are_errors_of_setuptools(driver, setup, raised, expected):
+    driver.error = raised
     with pytest.raises(expected, match=raised.message):
         setup("build")
-    assert engine.log == ["start", "wait", "stop"]
+    assert driver.log == ["start", "wait", "stop"]
 
 
-def test_another_command_that_raises_ends_the_kernels_at_once(engine, setup):
+def test_another_command_that_raises_ends_the_kernels_at_once(driver, setup):
     class Broken(build_py):
         def run(self) -> None:
             raise RuntimeError("no")
 
     with pytest.raises(RuntimeError):
         setup("build", cmdclass={"build_py": Broken})
-    assert engine.log == ["start", "stop"]
+    assert driver.log == ["start", "stop"]
 
 
-def test_build_run_of_the_project_that_iterates_over_nothing_still_builds(engine, setup):
+def test_build_run_of_the_project_that_iterates_over_nothing_still_builds(driver, setup):
     class OnlyPython(build):
         def run(self) -> None:
             self.run_command("build_py")
@@ -237,17 +237,17 @@ def test_build_run_of_the_project_that_iterates_over_nothing_still_builds(engine
     assert shipped(LIB / "demo" / "_aot") == RESULT
 
 
-def test_build_run_of_the_project_that_compiles_first_starts_once(engine, setup):
+def test_build_run_of_the_project_that_compiles_first_starts_once(driver, setup):
     class ExtensionsFirst(build):
         def run(self) -> None:
             self.run_command("build_ext")
             super().run()
 
     setup("build", cmdclass={"build": ExtensionsFirst})
-    assert engine.log == ["start", "wait", "stop"]
+    assert driver.log == ["start", "wait", "stop"]
 
 
-def test_stale_files_in_build_lib_do_not_ship(engine, setup):
+def test_stale_files_in_build_lib_do_not_ship(driver, setup):
     setup("build")
     folder = LIB / "demo" / "_aot"
     (folder / "gone" / "cpu").mkdir(parents=True)
@@ -259,7 +259,7 @@ def test_stale_files_in_build_lib_do_not_ship(engine, setup):
     assert (folder / "scale" / "cpu" / "0a-scale.so").read_bytes() == b"\x7fELF scale"
 
 
-def test_earlier_inplace_result_is_no_package(engine, setup, project):
+def test_earlier_inplace_result_is_no_package(driver, setup, project):
     text = (project / "pyproject.toml").read_text()
     (project / "pyproject.toml").write_text(text.replace('packages = ["demo"]', ""))
     setup("build_ext", "--inplace")
@@ -272,7 +272,7 @@ def test_earlier_inplace_result_is_no_package(engine, setup, project):
 @pytest.mark.parametrize(
     "packages", ["", '[tool.setuptools.packages.find]\nwhere = ["."]\nexclude = ["build*"]\n']
 )
-def test_cache_folder_is_no_package(engine, setup, project, packages):
+def test_cache_folder_is_no_package(driver, setup, project, packages):
     (project / "cache" / "blobs").mkdir(parents=True)
     text = (project / "pyproject.toml").read_text()
     old = '[tool.setuptools]\npackages = ["demo"]\n'
@@ -291,7 +291,7 @@ def test_project_without_table_is_left_alone(project):
     assert "run_commands" not in vars(dist)
 
 
-def test_hook_applies_once(engine, setup, project):
+def test_hook_applies_once(driver, setup, project):
     dist = Distribution({"script_name": "setup.py", "script_args": ["build"]})
     hook.finalize(dist)
     before = dist.get_command_class
@@ -309,7 +309,7 @@ def test_build_aot_in_a_project_without_table_is_a_message(tmp_path, monkeypatch
         command.run()
 
 
-def test_every_look_up_gives_the_same_class(engine, project):
+def test_every_look_up_gives_the_same_class(driver, project):
     dist = Distribution()
     hook.finalize(dist)
     first = dist.get_command_class("build_ext")
@@ -318,21 +318,21 @@ def test_every_look_up_gives_the_same_class(engine, project):
     assert dist.get_command_class("clean").__module__.startswith(("distutils", "setuptools"))
 
 
-def test_hook_process_has_its_parent_watched(engine, setup, monkeypatch):
+def test_hook_process_has_its_parent_watched(driver, setup, monkeypatch):
     monkeypatch.setitem(sys.modules, "setuptools.build_meta", sys)
     setup("build")
     monkeypatch.delitem(sys.modules, "setuptools.build_meta")
     setup("build")
-    assert [asked["watch_parent"] for asked in engine.asked] == [True, False]
+    assert [asked["watch_parent"] for asked in driver.asked] == [True, False]
 
 
-def test_quiet_runs_show_no_progress(engine, setup):
+def test_quiet_runs_show_no_progress(driver, setup):
     setup("build")
     setup("--quiet", "build")
-    assert [asked["emit"] is None for asked in engine.asked] == [False, True]
+    assert [asked["emit"] is None for asked in driver.asked] == [False, True]
 
 
-def test_results_are_readable_whatever_the_umask(engine, setup):
+def test_results_are_readable_whatever_the_umask(driver, setup):
     before = os.umask(0o077)
     try:
         setup("build")

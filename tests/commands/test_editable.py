@@ -18,16 +18,16 @@ def contents() -> list[str]:
         return wheel.namelist()
 
 
-def test_lenient_puts_the_result_into_the_source_tree(engine, setup):
+def test_lenient_puts_the_result_into_the_source_tree(driver, setup):
     setup("editable_wheel", "--dist-dir", "dist")
     assert Path("demo/_aot/manifest.json").is_file()
     assert Path("demo/_aot/scale/cpu/0a-scale.so").read_bytes() == b"\x7fELF scale"
     assert not Path("demo/_aot").is_symlink()
-    assert engine.log == ["start", "wait", "stop"]
+    assert driver.log == ["start", "wait", "stop"]
     assert [n for n in contents() if n.endswith(".pth")]
 
 
-def test_strict_links_a_tree_and_leaves_the_sources_alone(engine, setup):
+def test_strict_links_a_tree_and_leaves_the_sources_alone(driver, setup):
     setup("editable_wheel", "--mode", "strict", "--dist-dir", "dist")
     (tree,) = Path("build").glob("__editable__.*")
     assert (tree / "demo" / "__init__.py").is_symlink()
@@ -38,16 +38,16 @@ def test_strict_links_a_tree_and_leaves_the_sources_alone(engine, setup):
     assert contents()
 
 
-def test_strict_after_lenient_does_not_serve_the_old_result(engine, setup):
+def test_strict_after_lenient_does_not_serve_the_old_result(driver, setup):
     setup("editable_wheel", "--dist-dir", "dist")
-    engine.artifacts = {"scale/cpu/0b-scale.so": b"\x7fELF newer"}
+    driver.artifacts = {"scale/cpu/0b-scale.so": b"\x7fELF newer"}
     setup("editable_wheel", "--mode", "strict", "--dist-dir", "dist")
     (tree,) = Path("build").glob("__editable__.*")
     folder = tree / "demo" / "_aot" / "scale" / "cpu"
     assert [p.name for p in folder.iterdir()] == ["0b-scale.so"]
 
 
-def test_lenient_maps_outputs_to_their_sources(engine, setup):
+def test_lenient_maps_outputs_to_their_sources(driver, setup):
     dist = setup("editable_wheel", "--dist-dir", "dist")
     command = dist.get_command_obj("build_aot")
     mapping = command.get_output_mapping()
@@ -60,9 +60,9 @@ def test_lenient_maps_outputs_to_their_sources(engine, setup):
     assert all(output.startswith(command.build_lib) for output in mapping)
 
 
-def test_without_kernels_the_source_tree_keeps_its_result(engine, setup, monkeypatch):
+def test_without_kernels_the_source_tree_keeps_its_result(driver, setup, monkeypatch):
     setup("editable_wheel", "--dist-dir", "dist")
     monkeypatch.setenv("AOT_BUILD_TARGETS", "none")
     setup("editable_wheel", "--dist-dir", "dist")
     assert Path("demo/_aot/manifest.json").is_file()
-    assert engine.log.count("start") == 1
+    assert driver.log.count("start") == 1

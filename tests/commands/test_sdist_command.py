@@ -17,7 +17,7 @@ def members() -> set[str]:
     return {name.partition("/")[2] for name in names}
 
 
-def test_sources_headers_and_configs_are_contained(engine, setup):
+def test_sources_headers_and_configs_are_contained(driver, setup):
     setup("sdist")
     assert {
         "demo/scale.cpp",
@@ -26,10 +26,10 @@ def test_sources_headers_and_configs_are_contained(engine, setup):
         "demo/include/tile.inc",
         "pyproject.toml",
     } <= members()
-    assert engine.log == []
+    assert driver.log == []
 
 
-def test_files_outside_the_package_are_contained(engine, setup, project):
+def test_files_outside_the_package_are_contained(driver, setup, project):
     for name in ("csrc/deep/a.hpp", "csrc/k.cpp", "rows.py", "tools/gen.py", "tools/common.py"):
         (project / name).parent.mkdir(parents=True, exist_ok=True)
         (project / name).write_text("")
@@ -42,7 +42,7 @@ def test_files_outside_the_package_are_contained(engine, setup, project):
     assert wanted <= members()
 
 
-def test_results_and_caches_are_left_out_however_broad_the_patterns(engine, setup, project):
+def test_results_and_caches_are_left_out_however_broad_the_patterns(driver, setup, project):
     (project / "cache" / "cas-v1").mkdir(parents=True)
     (project / "cache" / "cas-v1" / "blob.cpp").write_text("")
     (project / "MANIFEST.in").write_text(
@@ -55,7 +55,7 @@ def test_results_and_caches_are_left_out_however_broad_the_patterns(engine, setu
     assert not [n for n in kept if n.startswith(("cache/", "build/")) or "_aot/" in n]
 
 
-def test_whole_project_as_include_dir_means_its_headers(engine, setup, project):
+def test_whole_project_as_include_dir_means_its_headers(driver, setup, project):
     for name in ("top.h", "secret.env", ".git/config.h", "venv/x.h", "venv/pyvenv.cfg"):
         (project / name).parent.mkdir(parents=True, exist_ok=True)
         (project / name).write_text("")
@@ -67,7 +67,7 @@ def test_whole_project_as_include_dir_means_its_headers(engine, setup, project):
     assert not {"secret.env", ".git/config.h", "venv/x.h"} & kept
 
 
-def test_paths_outside_the_project_are_not_listed(engine, setup, project):
+def test_paths_outside_the_project_are_not_listed(driver, setup, project):
     (project.parent / "outside.csv").write_text("T\nfloat\n")
     text = (project / "pyproject.toml").read_text()
     text = text.replace('"demo/scale.csv"', '"../outside.csv", "missing.csv"')
@@ -79,7 +79,7 @@ def test_paths_outside_the_project_are_not_listed(engine, setup, project):
     assert not [n for n in kept if "outside" in n or "usr" in n]
 
 
-def test_malformed_table_does_not_stop_an_sdist(engine, setup, project):
+def test_malformed_table_does_not_stop_an_sdist(driver, setup, project):
     text = (project / "pyproject.toml").read_text()
     broken = text + '\n[[tool.aot-build.kernels]]\nsource = 3\nconfigs = "x.csv"\n'
     (project / "pyproject.toml").write_text(broken.replace('cache-dir = "cache"', "cache-dir = 1"))

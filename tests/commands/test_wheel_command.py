@@ -33,7 +33,7 @@ def platform_of(name: str) -> str:
     return name.removesuffix(".whl").rpartition("-")[2]
 
 
-def test_artifacts_alone_make_a_wheel_for_a_platform_and_any_python(engine, setup):
+def test_artifacts_alone_make_a_wheel_for_a_platform_and_any_python(driver, setup):
     setup("bdist_wheel")
     with only_wheel() as wheel:
         name = Path(str(wheel.filename)).name
@@ -45,7 +45,7 @@ def test_artifacts_alone_make_a_wheel_for_a_platform_and_any_python(engine, setu
         assert not [n for n in wheel.namelist() if ".data/" in n]
 
 
-def test_extension_modules_keep_the_usual_tag(engine, setup):
+def test_extension_modules_keep_the_usual_tag(driver, setup):
     setup(
         "bdist_wheel",
         cmdclass={"build_ext": WritesFiles},
@@ -56,7 +56,7 @@ def test_extension_modules_keep_the_usual_tag(engine, setup):
         assert "demo/_aot/manifest.json" in wheel.namelist()
 
 
-def test_limited_api_keeps_abi3(engine, setup):
+def test_limited_api_keeps_abi3(driver, setup):
     setup(
         "bdist_wheel",
         "--py-limited-api=cp311",
@@ -67,13 +67,13 @@ def test_limited_api_keeps_abi3(engine, setup):
         assert "-cp311-abi3-" in str(wheel.filename)
 
 
-def test_platform_that_the_user_names_is_kept(engine, setup):
+def test_platform_that_the_user_names_is_kept(driver, setup):
     setup("bdist_wheel", "--plat-name", "manylinux_2_28_x86_64")
     with only_wheel() as wheel:
         assert str(wheel.filename).endswith("-py3-none-manylinux_2_28_x86_64.whl")
 
 
-def test_tag_that_the_project_writes_is_kept(engine, setup):
+def test_tag_that_the_project_writes_is_kept(driver, setup):
     class OwnTag(bdist_wheel):
         def get_tag(self) -> tuple[str, str, str]:
             return "py311", "none", super().get_tag()[2]
@@ -83,7 +83,7 @@ def test_tag_that_the_project_writes_is_kept(engine, setup):
         assert "-py311-none-" in str(wheel.filename)
 
 
-def test_without_kernels_the_wheel_is_pure(engine, setup, monkeypatch):
+def test_without_kernels_the_wheel_is_pure(driver, setup, monkeypatch):
     monkeypatch.setenv("AOT_BUILD_TARGETS", "none")
     setup("bdist_wheel")
     with only_wheel() as wheel:
@@ -92,15 +92,15 @@ def test_without_kernels_the_wheel_is_pure(engine, setup, monkeypatch):
         assert not [n for n in wheel.namelist() if "_aot" in n or "sboms" in n]
 
 
-def test_build_without_artifacts_installs_anywhere(engine, setup):
-    engine.artifacts = {}
+def test_build_without_artifacts_installs_anywhere(driver, setup):
+    driver.artifacts = {}
     setup("bdist_wheel")
     with only_wheel() as wheel:
         assert str(wheel.filename).endswith("demo-1.0-py3-none-any.whl")
         assert "demo/__init__.py" in wheel.namelist()
 
 
-def test_sbom_names_package_artifacts_and_toolchain(engine, setup):
+def test_sbom_names_package_artifacts_and_toolchain(driver, setup):
     setup("bdist_wheel")
     with only_wheel() as wheel:
         document = json.loads(wheel.read("demo-1.0.dist-info/sboms/aot-build.cdx.json"))
@@ -119,7 +119,7 @@ def test_sbom_names_package_artifacts_and_toolchain(engine, setup):
     ]
 
 
-def test_equal_content_makes_equal_bytes(engine, setup, monkeypatch):
+def test_equal_content_makes_equal_bytes(driver, setup, monkeypatch):
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
     made = []
     for mask in (0o022, 0o077):
@@ -142,7 +142,7 @@ def test_equal_content_makes_equal_bytes(engine, setup, monkeypatch):
     assert document["metadata"]["timestamp"] == "2023-11-14T22:13:20Z"
 
 
-def test_executable_files_stay_executable(engine, setup, project):
+def test_executable_files_stay_executable(driver, setup, project):
     tool = project / "demo" / "tool.sh"
     tool.write_text("#!/bin/sh\n")
     tool.chmod(0o700)
@@ -151,7 +151,7 @@ def test_executable_files_stay_executable(engine, setup, project):
         assert wheel.getinfo("demo/tool.sh").external_attr >> 16 & 0o777 == 0o755
 
 
-def test_binary_distribution_class_keeps_its_tag(engine, setup, monkeypatch):
+def test_binary_distribution_class_keeps_its_tag(driver, setup, monkeypatch):
     from setuptools import Distribution
 
     monkeypatch.setattr(Distribution, "has_ext_modules", lambda self: True)

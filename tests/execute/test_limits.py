@@ -1,6 +1,7 @@
 """Limits as the files of the kernel tell them."""
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,18 @@ def test_a_cgroup_outside_of_the_mount_is_read_at_the_mount(tmp_path: Path) -> N
         },
     )
     assert cgroup_folders("memory", root) == [root / "sys/fs/cgroup/memory"]
+
+
+def test_without_proc_the_host_is_asked_otherwise(tmp_path: Path) -> None:
+    # Other processes come and go between the two.
+    assert abs(memory_limit(tmp_path) - _available()) < GIB
+    assert memory_limit(tmp_path) < os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def _available() -> int:
+    found = re.search(r"^MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text(), re.M)
+    assert found
+    return int(found[1]) * 1024
 
 
 def test_of_this_machine() -> None:

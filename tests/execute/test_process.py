@@ -1,5 +1,6 @@
 """Who is whose child, and how to be rid of a whole tree."""
 
+import importlib
 import os
 import select
 import signal
@@ -69,11 +70,22 @@ def test_nobody() -> None:
     gone = subprocess.Popen(["true"])
     gone.wait()
     assert process.children(gone.pid) == []
-    assert process.open_pidfd(gone.pid) is None
+    with pytest.raises(ProcessLookupError):
+        process.open_pidfd(gone.pid)
     assert process.start_ticks(gone.pid) is None
     assert process.oom_score(gone.pid) is None
     process.kill(gone.pid)
     process.kill_tree(gone.pid)
+
+
+def test_the_children_where_there_is_no_proc(
+    family: tuple[subprocess.Popen[str], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Imported before the platform is another one: it chooses its own parts by that.
+    importlib.import_module("psutil")
+    monkeypatch.setattr(process, "_lists_children", lambda: False)
+    monkeypatch.setattr(sys, "platform", "freebsd")
+    assert process.children(family[0].pid) == [family[1]]
 
 
 def test_a_younger_process_started_later(family: tuple[subprocess.Popen[str], int]) -> None:

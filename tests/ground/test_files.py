@@ -197,7 +197,8 @@ def test_a_file_holds_until_it_is_edited(tmp_path: Path) -> None:
     index = StatIndex()
     index.digest(path), index.digest(gone)
     later = time.time_ns() + 10**9
-    assert index.held_since(path, 0), "it is as it was digested"
+    assert index.held_since(path, later), "it is as it was digested"
+    assert not index.held_since(path, 0), "it changed since, and was digested after that"
     assert index.held_since(unseen, later) and not index.held_since(unseen, 0)
     assert index.held_since(gone, later), "it was absent and still is"
     assert not index.held_since(str(tmp_path / "never.h"), later)
@@ -210,7 +211,7 @@ def test_a_file_holds_until_it_is_edited(tmp_path: Path) -> None:
 def test_a_folder_that_was_taken_for_a_file_holds(tmp_path: Path) -> None:
     index = StatIndex()
     assert index.digest(str(tmp_path)) is None
-    assert index.held_since(str(tmp_path), 0)
+    assert index.held_since(str(tmp_path), time.time_ns() + 10**9)
 
 
 def test_rows_are_stats_at_the_time_of_the_digest(tmp_path: Path) -> None:

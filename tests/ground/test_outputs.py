@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from aot_build import outputs
 from aot_build.core.artifact import Artifact
 from aot_build.digest import blob_digest
 from aot_build.files import write_atomic
@@ -86,3 +87,42 @@ def test_unusual_names_that_can(folder: Path) -> None:
     for name in ("ü x.so", ".hidden", "..two", "-dash", "a:b"):
         (folder / name).write_bytes(b"")
     assert {"ü x.so", ".hidden", "..two", "-dash", "a:b"} <= set(names(folder))
+
+
+def test_a_link_that_no_pattern_names_is_left_behind(folder: Path) -> None:
+    (folder / "deep" / "newest").symlink_to("c.pkl")
+    (folder / "all").symlink_to("/etc")
+    os.mkfifo(folder / "pipe")
+    assert names(folder, "**/*.pkl") == ["a.pkl", "deep/c.pkl", "deep/er/d.pkl"]
+    with pytest.raises(OutputProblem, match="'deep/newest' is a link"):
+        collect(folder, ("deep/*",))
+
+
+def test_an_output_that_cannot_be_read_fails_its_action_alone(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No mode bits keep root from reading: the read itself is made to fail."""
+
+    def unreadable(path: Path) -> str:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(outputs, "blob_digest", unreadable)
+    with pytest.raises(OutputProblem, match=r"'a\.pkl' cannot be read") as caught:
+        collect(folder, ())
+    assert caught.value.outcome == "error"
+
+
+def test_a_folder_that_cannot_be_listed_fails_its_action_alone(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = os.scandir
+
+    def scandir(path: Path) -> object:
+        if path.name == "er":
+            raise PermissionError(13, "Permission denied", str(path))
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(OutputProblem, match="output folder cannot be read") as caught:
+        collect(folder, ())
+    assert caught.value.outcome == "error"

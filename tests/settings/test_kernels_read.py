@@ -266,3 +266,16 @@ def test_files_that_are_no_toml(project, loader):
     file.write_text("[tool]\naot-build = 3\n")
     with pytest.raises(InputError, match="expected a table"):
         loader(project.folder)
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "__init__.py", "__pycache__", "Manifest.JSON"])
+def test_names_that_the_result_folder_needs_itself(project, name):
+    with pytest.raises(InputError, match="a kernel cannot be named") as caught:
+        project.write(kernel("", name)).load()
+    assert repr(name) in caught.value.message and "rename it" in caught.value.hint
+    assert "kernels[0].name" in str(caught.value)
+
+
+def test_names_near_those_are_free(project):
+    text = kernel("", "manifest") + kernel("", "__init__") + kernel("", "manifest.json.so")
+    assert len(project.write(text).load().kernels) == 3

@@ -42,3 +42,11 @@ def test_a_log_that_cannot_be_written_does_no_harm(tmp_path: Path) -> None:
     log = BuildLog(tmp_path / "file" / "log")
     log.replace({"one": Record()})
     assert log.get("one") == Record()
+
+
+def test_a_complete_build_drops_what_is_no_longer_declared(tmp_path: Path) -> None:
+    one, two = Record(decision="hit"), Record(decision="never built here")
+    BuildLog(tmp_path / "log").replace({"one": one, "two": two})
+    log = BuildLog(tmp_path / "log")
+    log.replace({"two": one}, complete=True)
+    assert log.all() == BuildLog(tmp_path / "log").all() == {"two": one}

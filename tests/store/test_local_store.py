@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from aot_build.core.artifact import Artifact
 from aot_build.core.result import ActionResult
+from aot_build.core.store import ChangedOutput
 from aot_build.core.trace import Trace
 from aot_build.digest import key_digest
 from aot_build.store import local
@@ -116,10 +118,37 @@ def test_bytes_that_change_while_they_are_stored_are_refused(
     store = LocalStore(cache.root)
     result = cache.left()
     (cache.out / "k.so").write_bytes(b"THE BYTES OF A KERNEL")
-    with pytest.raises(OSError, match="changed while it was being stored"):
+    with pytest.raises(ChangedOutput, match=r"'k\.so' changed while it was being stored"):
         store.publish(BASE, TRACE, KEY, result, cache.out)
     store.flush()
     assert LocalStore(store.root).result(KEY) is None and not cache.blob(result).exists()
+
+
+def test_an_output_that_is_gone_is_no_full_disk(cache: Any) -> None:
+    store = LocalStore(cache.root)
+    result = cache.left()
+    (cache.out / "k.so").unlink()
+    with pytest.raises(ChangedOutput):
+        store.publish(BASE, TRACE, KEY, result, cache.out)
+    store.flush()
+    assert LocalStore(store.root).result(KEY) is None
+
+
+def test_what_was_moved_comes_back_where_another_artifact_changed(cache: Any) -> None:
+    store = LocalStore(cache.root)
+    one = cache.left().artifacts[0]
+    gone = Artifact("gone.so", "0" * 64, 3)
+    with pytest.raises(ChangedOutput):
+        store.publish(BASE, TRACE, KEY, ActionResult((one, gone)), cache.out)
+    assert (cache.out / "k.so").exists()
+
+
+def test_blobs_are_for_whoever_shares_the_cache(cache: Any) -> None:
+    store = LocalStore(cache.root)
+    result = cache.left()
+    (cache.out / "k.so").chmod(0o600)
+    cache.publish(store, result)
+    assert cache.blob(result).stat().st_mode & 0o777 == 0o644
 
 
 def test_an_output_with_a_second_name_is_copied(cache: Any, tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """Locks exclude between builds, die with their process, and leave no litter."""
 
+import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -103,3 +105,47 @@ def test_byte_ranges_leave_one_file_and_tell_near_keys_apart(tmp_path: Path) -> 
     one.close(), other.close()
     assert os.listdir(tmp_path) == ["locks-v1"]
     assert (tmp_path / "locks-v1").stat().st_size == 0
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EINVAL, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_stops_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    if locks_module._OFD_SETLK is None:
+        pytest.skip("needs open file description locks (Linux)")
+    one, other = Locks(tmp_path), Locks(tmp_path)
+
+    def without(*args: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    assert one.broken == ""
+    with monkeypatch.context() as patched:
+        patched.setattr(fcntl, "fcntl", without)
+        assert one.acquire(ONE) and other.acquire(ONE)
+        one.release(ONE)
+        one.close()
+    assert os.strerror(number) in one.broken and "locks-v1" in one.broken
+    other.close()
+
+
+def test_a_file_system_without_lock_files_stops_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(locks_module, "_OFD_SETLK", None)
+
+    def without(*args: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", without)
+    one, other = Locks(tmp_path), Locks(tmp_path)
+    assert one.acquire(ONE) and other.acquire(ONE)
+    assert one.broken and other.broken
+    one.release(ONE)
+    one.close(), other.close()
+
+
+def test_a_lock_that_is_held_is_not_broken(tmp_path: Path) -> None:
+    one, other = Locks(tmp_path), Locks(tmp_path)
+    assert one.acquire(ONE) and not other.acquire(ONE)
+    assert (one.broken, other.broken) == ("", "")
+    one.close(), other.close()

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import subprocess
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +19,7 @@ case "$1" in
 -dumpfullversion) echo 99.1.0 ;;
 -dumpmachine) echo test-machine ;;
 -print-prog-name=cc1plus) echo {folder}/cc1plus ;;
+-print-prog-name=ld) echo {folder}/ld ;;
 -print-file-name=*) echo "${{1#*=}}" ;;
 esac
 # {note}
@@ -36,7 +38,7 @@ class Shelf:
 
     def put(self, name: str, note: str = "one") -> Path:
         path = self.root / name
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(exist_ok=True, parents=True)
         (path.parent / "cc1plus").write_text("cc1plus one")
         path.write_text(SCRIPT.format(folder=path.parent, note=note))
         path.chmod(0o755)
@@ -169,3 +171,61 @@ def test_the_compiler_of_this_machine() -> None:
     assert one.version[0].isdigit()
     names = {os.path.basename(path) for path in one.files}
     assert one.name != "g++" or "cc1plus" in names
+
+
+def test_the_libraries_of_a_clang_count(shelf: Shelf) -> None:
+    """Most of a clang lies in them; a patched one keeps its name and its version."""
+    real = shelf.put("llvm/bin/clang-99")
+    (shelf.folder("a") / "clang++").symlink_to(real)
+    library = shelf.root / "llvm" / "lib" / "libLLVM-99.so.1"
+    library.parent.mkdir()
+    digests = []
+    for content in (None, "one", "two"):
+        if content:
+            library.write_text(content)
+        digests.append(find(shelf.env("a")).digest)
+    assert len(set(digests)) == 3
+    (library.parent / "libclang-cpp.so.99").write_text("one")
+    found = find(shelf.env("a"))
+    assert found.digest not in digests
+    named = {os.path.basename(path): path for path in found.files}
+    assert {"libLLVM-99.so.1", "libclang-cpp.so.99"} <= named.keys()
+    assert named["libLLVM-99.so.1"] == str(library)
+
+
+def test_libraries_beside_another_compiler_do_not_count(shelf: Shelf) -> None:
+    shelf.put("usr/bin/g++")
+    env = {"PATH": f"{shelf.root}/usr/bin"}
+    before = find(env)
+    (shelf.folder("usr/lib") / "libLLVM.so").write_text("one")
+    assert find(env) == before
+
+
+@pytest.mark.parametrize(
+    ("linker", "told"),
+    [
+        ("echo '  --dependency-file=FILE  write one'", True),
+        ("echo '  --depfile=FILE'", False),
+        ("echo '--dependency-file'; exit 1", False),
+        (None, False),
+    ],
+)
+def test_a_linker_that_tells_what_it_reads(shelf: Shelf, linker: str | None, told: bool) -> None:
+    shelf.put("a/g++")
+    if linker is not None:
+        path = shelf.root / "a" / "ld"
+        path.write_text(f'#!/bin/sh\n[ "$1" = --help ] || exit 2\n{linker}\n')
+        path.chmod(0o755)
+    assert ("link-depfile" in find(shelf.env("a")).features) == told
+
+
+@pytest.mark.compiler
+def test_a_depfile_of_a_link_is_written_where_it_is_promised(tmp_path: Path) -> None:
+    if not any(map(shutil.which, ("g++", "clang++", "c++"))):
+        pytest.skip("needs a C++ compiler")
+    found = find(os.environ)
+    (tmp_path / "a.cpp").write_text("int one() { return 1; }\n")
+    words = [*found.command, "-shared", "-fPIC", "a.cpp", "-o", "a.so"]
+    ended = subprocess.run([*words, "-Wl,--dependency-file=a.d"], cwd=tmp_path, check=False)
+    written = ended.returncode == 0 and (tmp_path / "a.d").exists()
+    assert written == ("link-depfile" in found.features)

@@ -1,5 +1,7 @@
 """The bill of materials, whole."""
 
+import pytest
+
 from aot_build.wheels.sbom import add_sbom, sbom
 
 MANIFEST = {
@@ -70,6 +72,19 @@ def test_document_is_exactly_this():
         ],
         "dependencies": [{"ref": ROOT, "dependsOn": [FILE]}],
     }
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "url"),
+    [
+        ("My_.-Demo", "1.0", "pkg:pypi/my-demo@1.0"),
+        ("demo", "1.0rc1+cpu.2", "pkg:pypi/demo@1.0rc1%2Bcpu.2"),
+        ("demo", "1!2.0", "pkg:pypi/demo@1%212.0"),
+    ],
+)
+def test_package_url_is_canonical(name, version, url):
+    component = sbom(MANIFEST, "demo/_aot", name, version)["metadata"]["component"]
+    assert (component["purl"], component["name"], component["version"]) == (url, name, version)
 
 
 def test_time_is_only_that_of_the_epoch_asked_for():
