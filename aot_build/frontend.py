@@ -4,6 +4,7 @@ Imports the standard library alone: setuptools processes, the command line and s
 """
 
 import contextlib
+import fcntl
 import os
 import signal
 import subprocess
@@ -137,7 +138,7 @@ class Build:
             ) from error
 
     def _launch(self, request: Request, folder: Path) -> None:
-        receiver, sender = os.pipe()
+        receiver, sender = (_above_standard(end) for end in os.pipe())
         try:
             # The driver's own output must not hold the front end's: pip waits for every holder.
             with open(folder / "driver.log", "wb") as log:
@@ -200,6 +201,15 @@ class Build:
             {"ended by": end, "log": log},
             "what had finished is kept: build again",
         )
+
+
+def _above_standard(descriptor: int) -> int:
+    """The driver's streams take the first three numbers, which may be free in this process."""
+    if descriptor > 2:
+        return descriptor
+    moved = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 3)
+    os.close(descriptor)
+    return moved
 
 
 def _import_path() -> list[str]:

@@ -81,9 +81,10 @@ class Workspace:
         self.index = StatIndex(self.folder / "digests-v1")
         self.distributions = Distributions(self.index.digest)
         self.log = BuildLog(self.folder / "log-v1")
-        local, self.cached = self._open_store()
-        self.store: Store = local
-        self.locks = Locks(local.root)
+        self.cached = True
+        """Whether results are kept in the cache directory."""
+        self.store, locks = self._open_store()
+        self.locks = Locks(locks)
         self.toolchains: dict[str, Toolchain] = {}
         self.roots = {"project": str(self.settings.project)}
         self.pool_started = False
@@ -95,14 +96,22 @@ class Workspace:
         self.edited: set[str] = set()
         """Inputs that changed while they were being used: this build is no snapshot."""
 
-    def _open_store(self) -> tuple[LocalStore, bool]:
-        """The cache directory; where it cannot be written, a store for this build alone."""
+    def _open_store(self) -> tuple[Store, Path]:
+        """The cache directory, and where its locks are.
+
+        Where it cannot be written, a store for this build alone goes before it.
+        """
         wanted = self.settings.cache_dir
         try:
-            return LocalStore(wanted), True
+            return LocalStore(wanted), wanted
         except OSError as error:
-            self.emit(Notice(f"building without a cache: {wanted} is not writable ({error})"))
-            return LocalStore(self.work / "store"), False
+            self.cached = False
+            own = LocalStore(self.work / "store")
+            if not os.access(wanted, os.R_OK | os.X_OK) or not wanted.is_dir():
+                self.emit(Notice(f"building without a cache: {wanted} is not writable ({error})"))
+                return own, own.root
+            self.emit(Notice(f"{wanted} is not writable: it is read, and nothing is added to it"))
+            return Tiered(own, LocalStore(wanted, writable=False)), own.root
 
     def leave_cache(self, error: OSError) -> None:
         """Go on without the cache directory, which takes no more."""

@@ -34,14 +34,14 @@ class Console:
 
     def __init__(
         self,
-        stream: TextIO,
+        stream: TextIO | None,
         verbose: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._stream: TextIO | None = stream
+        self._stream = stream
         self._verbose = verbose
         self._clock = clock
-        self._colour = stream.isatty() and not os.environ.get("NO_COLOR")
+        self._colour = stream is not None and stream.isatty() and not os.environ.get("NO_COLOR")
         self._started = self._told = clock()
         self._running: set[tuple[str, str, str]] = set()
         self._built = 0

@@ -44,12 +44,16 @@ _ids = msgspec.json.Decoder(tuple[str, ...])
 
 
 class LocalStore:
-    """One cache directory. Raises OSError from the constructor where it cannot be written."""
+    """One cache directory. Raises OSError from the constructor where it cannot be written.
 
-    def __init__(self, root: Path) -> None:
+    With `writable=False` nothing is tried: it is there to be read.
+    """
+
+    def __init__(self, root: Path, *, writable: bool = True) -> None:
         self.root = root
-        root.mkdir(parents=True, exist_ok=True)
-        self._prove_writable()
+        if writable:
+            root.mkdir(parents=True, exist_ok=True)
+            self._prove_writable()
         self._waiting: list[tuple[str, str, str, ActionResult]] = []
         self._unsynced: list[Path] = []
         self._trace_memo: dict[str, Trace | None] = {}

@@ -215,3 +215,60 @@ def test_two_modes_at_once_in_one_checkout(project):
         ]
         told = [each.communicate()[1] for each in asked]
         assert [each.returncode for each in asked] == [0, 0], told
+
+
+def test_a_cache_that_can_only_be_read_is_read(project, new_project, monkeypatch, tmp_path):
+    from aot_build.store import local
+
+    project.build()
+    reader = new_project("reader")
+    code = (
+        "import sys\nfrom aot_build.store import local\n"
+        "def refuse(self): raise PermissionError(13, 'Permission denied')\n"
+    )
+    assert hasattr(local.LocalStore, "_prove_writable")
+    # Root may write everywhere: the refusal has to be made.
+    place = tmp_path / "refusing"
+    place.mkdir()
+    (place / "sitecustomize.py").write_text(
+        code + "wanted = " + repr(str(tmp_path / "cache")) + "\n"
+        "old = local.LocalStore._prove_writable\n"
+        "local.LocalStore._prove_writable = lambda self: "
+        "refuse(self) if str(self.root) == wanted else old(self)\n"
+    )
+    reader.env["PYTHONPATH"] = f"{place}:{reader.env['PYTHONPATH']}"
+    ended = reader.command("build", "--json")
+    assert "is not writable: it is read" in ended.stderr
+    assert json.loads(ended.stdout)["hits"] == 7
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_do_not_matter(project, closed):
+    command = f'"{sys.executable}" -m aot_build build --project "{project.path}" {closed}'
+    for _ in range(2):
+        assert subprocess.run(["sh", "-c", command], env=project.env).returncode == 0
+    assert (project.result / "manifest.json").exists()
+
+
+@pytest.mark.parametrize("name", ['a"b', "back\\slash", "sp ace é"])
+def test_odd_folder_names_reach_no_listing(generated, new_project, name):
+    files = {
+        file: (generated.path / file).read_text()
+        for file in ("pyproject.toml", "demo/__init__.py", "demo/rows.py")
+    }
+    odd = new_project(f"{name}/project", files)
+    assert odd.build()["executed"] == 4
+    assert generated.build()["executed"] == 0
+
+
+def test_a_submodule_that_appears_later_is_seen(project):
+    project.edit(
+        "demo/generate.py",
+        "def make",
+        "try:\n    from demo.tuned import V\nexcept ImportError:\n    V = 'f'\n\ndef make",
+    )
+    project.edit("demo/generate.py", "'x'", "V")
+    project.build()
+    assert project.build()["executed"] == 0
+    project.write({"demo/tuned.py": "V = 't'\n"})
+    assert project.build()["executed"] == 3
