@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from aot_build import snapshot
+from aot_build import layout, snapshot
 from aot_build._version import VERSION
 from aot_build.core.manifest import Entry
 from aot_build.core.record import Record
@@ -20,8 +20,6 @@ from aot_build.scheduler import Outcome, Scheduler
 from aot_build.watch import keep_snapshot
 from aot_build.workspace import Workspace
 
-RESULT_LOCK = "result.lock"
-"""Name of a file in the build folder: held while its result is filled, or copied elsewhere."""
 REBUILDS = 2
 """How often results whose blobs turn out to be damaged are built again."""
 
@@ -53,7 +51,7 @@ def build(workspace: Workspace, request: Request, began_ns: int) -> Summary:
     scheduler = Scheduler(workspace)
     built = _carry_out(workspace, plan, scheduler)
     # One build at a time fills the folder; others that stand in this checkout wait here.
-    with locked(workspace.folder / RESULT_LOCK, exclusive=True):
+    with locked(workspace.folder / layout.LOCK, exclusive=True):
         built = _materialize(workspace, built, scheduler, request.kernels)
         everything = request.kernels is None and request.targets is None
         _keep_records(workspace, built, complete=everything)

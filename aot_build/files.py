@@ -94,27 +94,6 @@ class _WrongBytes(Exception):
     """Leaves `replacing` without renaming."""
 
 
-def regular_files(root: Path) -> list[str]:
-    """Every regular file below `root`, relative, with `/`, sorted; links are not followed.
-
-    A link or a special file among them raises ValueError with its name: it could name anything.
-    """
-    found: list[str] = []
-    pending = [""]
-    while pending:
-        folder = pending.pop()
-        with os.scandir(root / folder) as entries:
-            for entry in entries:
-                name = f"{folder}/{entry.name}" if folder else entry.name
-                if entry.is_dir(follow_symlinks=False):
-                    pending.append(name)
-                elif entry.is_file(follow_symlinks=False):
-                    found.append(name)
-                else:
-                    raise ValueError(name)
-    return sorted(found)
-
-
 class _Row(msgspec.Struct, array_like=True, frozen=True):
     stat: Stat
     digest: str

@@ -7,11 +7,13 @@ digest anyway, and a build must not fail for it.
 import contextlib
 import os
 from collections.abc import Iterator
+from types import ModuleType
 
+fcntl: ModuleType | None
 try:
     import fcntl
 except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+    fcntl = None
 
 
 @contextlib.contextmanager

@@ -5,7 +5,8 @@
 Makes a project of `python` kernels and a ninja file of the same shape (one edge a variant, each
 reading its source) in a temporary folder, builds both once, waits until every file has cooled
 down, and then times the second build of each, by turns, as whole processes. Prints medians and
-the ratio. Needs ninja (`pip install ninja`).
+the ratio. Needs ninja (`pip install ninja`). Measures the script `aot-build` where it is installed
+beside the interpreter, `python -m aot_build` elsewhere.
 """
 
 import argparse
@@ -82,7 +83,11 @@ def main() -> None:
     )
     if ninja is None:
         raise SystemExit("ninja is missing: pip install ninja")
-    ours = [sys.executable, "-m", "aot_build", "build"]
+    script = Path(sys.executable).with_name("aot-build")
+    ours = (
+        [str(script), "build"] if script.exists() else [sys.executable, "-m", "aot_build", "build"]
+    )
+    print("measured:", " ".join(ours))
     with tempfile.TemporaryDirectory(prefix="null-build-") as place:
         project, peer = Path(place, "ours"), Path(place, "peer")
         make_project(project, asked.variants, asked.sources)

@@ -99,7 +99,9 @@ def _copy(overlap: Overlap, result: Path, folder: Path) -> None:
         with locked(overlap.lock(), exclusive=False):
             deliver.deliver(result, folder)
     except deliver.DamagedResult as damaged:
-        overlap.build_again(damaged.file)
+        # A file that went bad without any trace in its stat would be taken for placed already.
+        deliver.remove(damaged.file)
+        overlap.build_again()
         with locked(overlap.lock(), exclusive=False):
             deliver.deliver(result, folder)
 

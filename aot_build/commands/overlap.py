@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aot_build import snapshot
-from aot_build.commands import deliver
 from aot_build.commands.asked import called_by_front_end, config_settings
 from aot_build.commands.complaints import in_words_of_setuptools
 from aot_build.commands.declared import Declared
@@ -98,14 +97,10 @@ class Overlap:
                 self._result = self.result_folder(package)
         return self._result
 
-    def build_again(self, damaged: Path) -> None:
-        """Build once more, after a file of the result was found to be another than was built.
-
-        What vouched for it is taken away: the snapshot, and the file's own stat.
-        """
+    def build_again(self) -> None:
+        """Forget that there was a build, and that a snapshot vouches for its result; build."""
         self.stop()
         snapshot.forget(self.declared.project)
-        deliver.remove(damaged)
         self.join()
 
     def stop(self) -> None:

@@ -42,11 +42,13 @@ class Choices(Table, kw_only=True):
     is not retried. Set outside pyproject, it replaces the kernels' own numbers."""
     memory_per_worker: int | str | None = None
     """Memory to expect of one worker before anything was measured: bytes, or text such as
-    `2GiB`. Set outside pyproject, it replaces the kernels' own guesses."""
+    `2GiB`. Set outside pyproject, it replaces the kernels' own guesses. Accepted and checked; it
+    has no effect yet."""
     keep_going: bool = True
     """Whether the other kernels are still built once one has failed."""
     strict: bool = False
-    """Whether an undeclared read outside project and toolchain fails its action."""
+    """Whether an undeclared read outside project and toolchain fails its action. Accepted; it has
+    no effect yet."""
 
 
 class Condition(Table, kw_only=True):
@@ -84,7 +86,8 @@ class KernelDefaults(Table, kw_only=True):
     retries: Count | None = None
     """How often one of its actions is tried again after an abnormal end."""
     memory: int | str | None = None
-    """A first guess of what one of its actions needs: bytes, or text such as `2GiB`."""
+    """A first guess of what one of its actions needs: bytes, or text such as `2GiB`. Accepted and
+    checked; it has no effect yet."""
 
 
 class Kernel(KernelDefaults, kw_only=True):
@@ -102,7 +105,8 @@ class Override(Choices, kw_only=True):
     if_: Condition = msgspec.field(name="if")
     """The condition: `{ platform = "linux*", machine = "x86_64", target = "cuda:*" }`."""
     memory: int | str | None = None
-    """With `if.target`: the kernels' first guess of memory for such targets."""
+    """With `if.target`: the kernels' first guess of memory for such targets. It has no effect
+    yet."""
     defaults: dict[str, dict[str, Any]] = msgspec.field(default_factory=dict)
     """Backend -> keys, added to `[tool.aot-build.defaults.<backend>]`."""
 

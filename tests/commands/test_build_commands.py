@@ -319,9 +319,10 @@ def test_every_look_up_gives_the_same_class(driver, project):
 
 
 def test_hook_process_has_its_parent_watched(driver, setup, monkeypatch):
-    monkeypatch.setitem(sys.modules, "setuptools.build_meta", sys)
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", "/pip/_in_process.py", raising=False)
+    monkeypatch.setenv("_PYPROJECT_HOOKS_BUILD_BACKEND", "setuptools.build_meta")
     setup("build")
-    monkeypatch.delitem(sys.modules, "setuptools.build_meta")
+    monkeypatch.delenv("_PYPROJECT_HOOKS_BUILD_BACKEND")
     setup("build")
     assert [asked["watch_parent"] for asked in driver.asked] == [True, False]
 

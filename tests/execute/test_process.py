@@ -30,6 +30,7 @@ def family() -> Iterator[tuple[subprocess.Popen[str], int]]:
         grandchild = int(child.stdout.readline())
         yield child, grandchild
         process.kill_tree(child.pid)
+        process.kill(grandchild)
 
 
 def test_children_and_descendants(family: tuple[subprocess.Popen[str], int]) -> None:
@@ -83,9 +84,12 @@ def test_the_children_where_there_is_no_proc(
 ) -> None:
     # Imported before the platform is another one: it chooses its own parts by that.
     importlib.import_module("psutil")
+    before = process.children(os.getpid())
     monkeypatch.setattr(process, "_lists_children", lambda: False)
     monkeypatch.setattr(sys, "platform", "freebsd")
     assert process.children(family[0].pid) == [family[1]]
+    # Whatever tells them is none of them.
+    assert process.children(os.getpid()) == before
 
 
 def test_a_younger_process_started_later(family: tuple[subprocess.Popen[str], int]) -> None:

@@ -14,7 +14,6 @@ from aot_build.files import (
     StatIndex,
     copy_verified,
     is_racy,
-    regular_files,
     replacing,
     stat_row,
     write_atomic,
@@ -59,24 +58,6 @@ def test_a_copy_is_verified(tmp_path: Path) -> None:
     assert copy_verified(source, target, digest, mode=0o640)
     assert target.read_bytes() == b"bytes" and target.stat().st_mode & 0o777 == 0o640
     assert target.stat().st_ino != source.stat().st_ino
-
-
-def test_regular_files_are_listed_sorted(tmp_path: Path) -> None:
-    for name in ("b", "a/c", "a/b/ü d", "Z"):
-        write_atomic(tmp_path / name, b"")
-    (tmp_path / "empty").mkdir()
-    assert regular_files(tmp_path) == ["Z", "a/b/ü d", "a/c", "b"]
-
-
-def test_links_and_pipes_are_no_regular_files(tmp_path: Path) -> None:
-    (tmp_path / "folder").mkdir()
-    os.symlink("/etc", tmp_path / "folder" / "link")
-    with pytest.raises(ValueError, match=r"^folder/link$"):
-        regular_files(tmp_path)
-    (tmp_path / "folder" / "link").unlink()
-    os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(ValueError, match=r"^pipe$"):
-        regular_files(tmp_path)
 
 
 # The stat index
