@@ -40,8 +40,8 @@ class build_aot(Command):
         )
 
     def get_source_files(self) -> list[str]:
-        roots = _roots(self.distribution.package_dir)
-        return Overlap.of(self.distribution).declared.source_files(roots)
+        # The sdist takes them by itself: what is named here would also ship, as data of a package.
+        return []
 
     def get_outputs(self) -> list[str]:
         overlap = Overlap.of(self.distribution)
@@ -104,10 +104,3 @@ def _copy(overlap: Overlap, result: Path, folder: Path) -> None:
         overlap.build_again()
         with locked(overlap.lock(), exclusive=False):
             deliver.deliver(result, folder)
-
-
-def _roots(package_dir: dict[str, str] | None) -> list[str]:
-    """Folders that top-level packages are found in."""
-    named = package_dir or {}
-    parents = (os.path.dirname(folder) for name, folder in named.items() if name)
-    return sorted({named.get("", ""), *parents})

@@ -100,11 +100,13 @@ class OverBdistWheel(bdist_wheel):
 
 
 class OverSdist(sdist):
-    """Keeps results and caches out, however broad the project's own patterns are."""
+    """Takes what kernels are made of along; keeps results and caches out, however broad the
+    project's own patterns are."""
 
     def make_distribution(self) -> None:
         declared = Overlap.of(self.distribution).declared
-        names = self.filelist.files
+        sources = declared.source_files(_roots(self.distribution.package_dir))
+        names = sorted({*self.filelist.files, *sources})
         self.filelist.files = [name for name in names if not declared.leaves_out(name)]
         super().make_distribution()
 
@@ -134,6 +136,13 @@ def over(name: str, base: type[Command]) -> type[Command]:
         inner = getattr(base, "sub_commands", [])
         members["sub_commands"] = [(FIRST, None), *inner, (LAST, None)]
     return type(base.__name__, (mixed, base), members)
+
+
+def _roots(package_dir: dict[str, str] | None) -> list[str]:
+    """Folders that top-level packages are found in."""
+    named = package_dir or {}
+    parents = (os.path.dirname(folder) for name, folder in named.items() if name)
+    return sorted({named.get("", ""), *parents})
 
 
 def _writes_own_tag(command: object) -> bool:
