@@ -3,7 +3,7 @@
 import ctypes
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import cast
+from typing import Any, cast
 
 import torch
 
@@ -37,7 +37,8 @@ def check(kernel: str, **tensors: torch.Tensor) -> str:
 
     Raises TypeError for what is no such tensor, ValueError for one that requires a gradient.
     """
-    dtype = getattr(next(iter(tensors.values())), "dtype", None)
+    # What is no tensor is refused below, in its turn.
+    dtype: Any = getattr(next(iter(tensors.values())), "dtype", None)
     for name, tensor in tensors.items():
         if not isinstance(tensor, torch.Tensor):
             raise TypeError(f"{kernel}: {name} is a {type(tensor).__name__}, not a torch.Tensor")
@@ -53,7 +54,8 @@ def check(kernel: str, **tensors: torch.Tensor) -> str:
                 f"{kernel}: {name} requires a gradient, which this kernel does not give;"
                 " call it under torch.no_grad()"
             )
-    return DTYPES[dtype]
+    column: str = DTYPES[dtype]
+    return column
 
 
 def _dtypes(kernel: str, tensors: dict[str, torch.Tensor]) -> str:
