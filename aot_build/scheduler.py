@@ -4,7 +4,6 @@ Every miss goes through the same stations: claim its lock, look it up again, run
 left behind, publish, give the lock back. Nobody waits for a lock while something else could run.
 """
 
-import dataclasses
 import os
 import shutil
 import statistics
@@ -33,13 +32,12 @@ from aot_build.events import (
     Event,
     Notice,
 )
+from aot_build.evidence import inputs_held, owned_trace
 from aot_build.execute.protocol import Job, JobEnd
-from aot_build.files import unchanged
 from aot_build.graph.keys import action_key
 from aot_build.graph.rebuilder import Decision
 from aot_build.outputs import OutputProblem, collect
 from aot_build.store.local import GROUP
-from aot_build.toolchains.distributions import UNOWNED
 from aot_build.workspace import Workspace
 
 POLL_SECONDS = 0.05
@@ -223,11 +221,11 @@ class Scheduler:
     def _publish(
         self, run: _Run, report: WorkReport, artifacts: tuple[Artifact, ...], end: JobEnd
     ) -> None:
-        trace = self._with_owners(report)
+        trace = owned_trace(self._space, report)
         result = ActionResult(artifacts, report.metadata, end.seconds, end.peak_bytes)
         # First the key, then whether what it stands for held: what changes after that is seen.
         key: str | None = action_key(run.action, self._space.closures.closure(trace))
-        if not self._inputs_held(run, trace):
+        if not inputs_held(self._space, run.action, trace, run.started_ns):
             key = None
         try:
             self._store(run, trace, key, result)
@@ -247,36 +245,6 @@ class Scheduler:
         except OSError as error:
             self._space.leave_cache(error)
             self._space.store.publish(run.key, trace, key, result, folder)
-
-    def _inputs_held(self, run: _Run, trace: Trace) -> bool:
-        """Whether what the action read is what its key says: nothing was edited meanwhile."""
-        space, since = self._space, run.started_ns
-        declared = [space.roles.decode(path) for path, _ in run.action.inputs]
-        files = [*space.closures.inputs(trace), *declared]
-        changed = [p for p in files if not space.index.held_since(p, since)]
-        changed += [p for p in map(space.roles.decode, trace.absent) if os.path.lexists(p)]
-        changed += [p for p in map(space.roles.decode, trace.listings) if not unchanged(p, since)]
-        for path in sorted({*changed} - space.edited):
-            space.edited.add(path)
-            space.emit(Notice(f"{path} was edited during the build: its results are not kept"))
-        return not changed
-
-    def _with_owners(self, report: WorkReport) -> Trace:
-        """Import names of third-party packages become the distributions that own them.
-
-        Modules that somebody put into site-packages by hand have no owner: they are files.
-        """
-        names: set[str] = set()
-        files = set(report.trace.files)
-        for package in report.trace.distributions:
-            owners = self._space.distributions.owners(package)
-            # Without an owner, the name itself is a question: it may be installed one day.
-            names.update(owners or (f"{UNOWNED}{package}",))
-            if not owners:
-                files.update(report.packages.get(package, ()))
-        return dataclasses.replace(
-            report.trace, distributions=tuple(sorted(names)), files=tuple(sorted(files))
-        )
 
     def _fail(self, run: _Run, failure: Failure) -> None:
         allowed = run.action.retries

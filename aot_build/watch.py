@@ -59,7 +59,8 @@ def _changed(row: Stat, since_ns: int) -> bool:
 def _present(workspace: Workspace) -> Iterator[tuple[str, Stat]]:
     workspace.index.digest(str(workspace.settings.project / "pyproject.toml"))
     yield from workspace.index.rows().items()
-    for path in (*_own_code(), *_listings(workspace)):
+    compilers = (path for tool in workspace.toolchains.values() for path in tool.files)
+    for path in (*compilers, *_own_code(), *_listings(workspace)):
         yield path, stat_row(path)
     for path in workspace.distributions.files:
         # What RECORD lists and nobody installed must not appear, either.

@@ -1,0 +1,46 @@
+"""What a finished action was seen to read: who owns it, and whether it held while it was read."""
+
+import dataclasses
+import os
+
+from aot_build.core.action import Action
+from aot_build.core.trace import Trace
+from aot_build.core.work import WorkReport
+from aot_build.events import Notice
+from aot_build.files import unchanged
+from aot_build.toolchains.distributions import UNOWNED
+from aot_build.workspace import Workspace
+
+
+def inputs_held(space: Workspace, action: Action, trace: Trace, since_ns: int) -> bool:
+    """Whether what the action read is what its key says: nothing was edited meanwhile.
+
+    `since_ns` is when it started (Unix time). Each file that did not hold is told once a build.
+    """
+    declared = [space.roles.decode(path) for path, _ in action.inputs]
+    files = [*space.closures.inputs(trace), *declared]
+    changed = [p for p in files if not space.index.held_since(p, since_ns)]
+    changed += [p for p in map(space.roles.decode, trace.absent) if os.path.lexists(p)]
+    changed += [p for p in map(space.roles.decode, trace.listings) if not unchanged(p, since_ns)]
+    for path in sorted({*changed} - space.edited):
+        space.edited.add(path)
+        space.emit(Notice(f"{path} was edited during the build: its results are not kept"))
+    return not changed
+
+
+def owned_trace(space: Workspace, report: WorkReport) -> Trace:
+    """The trace, with the distributions that own the import packages it names.
+
+    Modules that somebody put into site-packages by hand have no owner: they are files.
+    """
+    names: set[str] = set()
+    files = set(report.trace.files)
+    for package in report.trace.distributions:
+        owners = space.distributions.owners(package)
+        # Without an owner, the name itself is a question: it may be installed one day.
+        names.update(owners or (f"{UNOWNED}{package}",))
+        if not owners:
+            files.update(report.packages.get(package, ()))
+    return dataclasses.replace(
+        report.trace, distributions=tuple(sorted(names)), files=tuple(sorted(files))
+    )
