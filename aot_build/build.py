@@ -106,7 +106,7 @@ def _again(workspace: Workspace, built: Built, scheduler: Scheduler, lost: list[
         decision = Decision(action, key, outcome.result, outcome.trace, old.decision.miss)
         if id(old.variant) in damaged:
             decision = Decision(action, key, miss=Miss("its result was damaged"))
-        planned.append(Planned(old.variant, old.toolchain, decision))
+        planned.append(Planned(old.variant, old.toolchain, decision, old.name))
     plan = Plan(tuple(planned), built.plan.helpers, built.plan.failures)
     again = _carry_out(workspace, plan, scheduler)
     for before, after in zip(built.outcomes, again.outcomes, strict=True):

@@ -6,7 +6,6 @@ Runs no compile action. Functions that list rows are run (they are cached analys
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 from aot_build.backends.protocol import Backend
@@ -27,7 +26,7 @@ from aot_build.specs import RawRow, config_files, read_rows, variants
 from aot_build.workspace import Workspace
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Planned:
     """One variant with its action and what the probe found."""
 
@@ -35,10 +34,8 @@ class Planned:
     toolchain: Toolchain
     decision: Decision
 
-    @cached_property
-    def name(self) -> str:
-        """Names the variant in the build log."""
-        return f"{self.variant.kernel.name}|{self.variant.target}|{variant_id(self.variant)}"
+    name: str
+    """Names the variant in the build log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,9 +117,9 @@ class _Planner:
         planned = []
         for variant, action in zip(found, actions, strict=True):
             toolchain = self._configuration(variant).toolchain
-            name = Planned(variant, toolchain, Decision(action, "")).name
+            name = f"{variant.kernel.name}|{variant.target}|{variant_id(variant)}"
             decision = self._space.rebuilder.probe(action, self._space.log.get(name))
-            planned.append(Planned(variant, toolchain, decision))
+            planned.append(Planned(variant, toolchain, decision, name))
         return Plan(tuple(planned), self._listings.count, tuple(self._failures))
 
     # Rows and variants

@@ -12,7 +12,8 @@ from functools import cached_property
 from pathlib import Path
 
 from aot_build import snapshot
-from aot_build.backends.registry import Registry
+from aot_build.backends.registry import BUILT_IN, Registry
+from aot_build.backends.work import ENTRY
 from aot_build.core.kernel import Variant
 from aot_build.core.roles import Roles
 from aot_build.core.store import Store
@@ -26,6 +27,7 @@ from aot_build.execute.protocol import Executor
 from aot_build.files import StatIndex
 from aot_build.graph.closure import ClosureReader
 from aot_build.graph.rebuilder import Rebuilder
+from aot_build.locking import locked
 from aot_build.settings import Settings
 from aot_build.store.local import LocalStore
 from aot_build.store.locks import Locks
@@ -76,7 +78,6 @@ class Workspace:
     def __post_init__(self) -> None:
         self.folder = self.settings.project.joinpath(*snapshot.FOLDER)
         (self.folder / "logs").mkdir(parents=True, exist_ok=True)
-        self._remove_leftovers()
         self.work, self._work_lock = self._claim_work_folder()
         self.index = StatIndex(self.folder / "digests-v1")
         self.distributions = Distributions(self.index.digest)
@@ -127,18 +128,18 @@ class Workspace:
 
     def _claim_work_folder(self) -> tuple[Path, int]:
         """A folder for outputs and scratch, locked for as long as this process lives."""
-        name = f"{os.getpid()}-{secrets.token_hex(4)}"
-        young, folder = self.folder / f"new-{name}", self.folder / f"work-{name}"
-        young.mkdir()
-        descriptor = os.open(young, os.O_RDONLY)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        # Under this name it may be looked at by others: it is locked already.
-        young.rename(folder)
+        folder = self.folder / f"work-{os.getpid()}-{secrets.token_hex(4)}"
+        # One build at a time: a folder that is not locked yet must not be taken for a leftover.
+        with locked(self.folder / "work.lock", exclusive=True):
+            self._remove_leftovers()
+            folder.mkdir()
+            descriptor = os.open(folder, os.O_RDONLY)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
         return folder, descriptor
 
     def _remove_leftovers(self) -> None:
         """Work folders of builds that were killed: nobody holds their locks."""
-        for folder in (*self.folder.glob("work-*"), *self.folder.glob("new-*")):
+        for folder in self.folder.glob("work-*"):
             with contextlib.suppress(OSError):
                 descriptor = os.open(folder, os.O_RDONLY)
                 try:
@@ -149,7 +150,7 @@ class Workspace:
 
     @cached_property
     def roles(self) -> Roles:
-        """Roots of all paths; `roots` may be added to until this is first asked for."""
+        """Roots of all paths; `add_root` makes it anew."""
         if sys.prefix == sys.base_prefix:
             return Roles(self.roots)
         return Roles({"env": os.path.realpath(sys.prefix), **self.roots})
@@ -177,7 +178,7 @@ class Workspace:
         return LocalPool(
             self.slots,
             env=dict(self.env),
-            preload=("aot_build.backends.work", "aot_build.backends.cpp"),
+            preload=(ENTRY.partition(":")[0], *(p.partition(":")[0] for p in BUILT_IN.values())),
             log=self.folder / "forkserver.log",
         )
 
