@@ -6,7 +6,7 @@ import os
 import secrets
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -106,8 +106,10 @@ class StatIndex:
     it was first seen with.
     """
 
-    def __init__(self, path: Path | None = None) -> None:
+    def __init__(self, path: Path | None = None, take: Callable[[str], str] = file_digest) -> None:
+        """Kept in `path` between builds; `take` is the digest to take of a file."""
         self._path = path
+        self._take = take
         self._kept: dict[str, _Row] = _read_rows(path) if path else {}
         self._seen: dict[str, _Row | None] = {}
         self._seen_at: dict[str, int] = {}
@@ -117,7 +119,8 @@ class StatIndex:
         """Those of them that had changed so shortly before that their stat proves nothing."""
 
     def digest(self, path: str) -> str | None:
-        """xxh3-128 of the file, or None where no regular file is there."""
+        """xxh3-128 of the file, if nothing else was asked for; None where there is no regular
+        file."""
         if path in self._seen:
             row = self._seen[path]
             return row.digest if row else None
@@ -137,7 +140,7 @@ class StatIndex:
             self.read += 1
             if is_racy(row, now):
                 self.racy.add(path)
-            return _Row(row, file_digest(path))
+            return _Row(row, self._take(path))
         except OSError:
             return None
 

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -150,3 +151,20 @@ def test_the_interpreter(fresh_python: Callable[..., str]) -> None:
     )
     assert fresh_python(script) == f"{here.digest} {here.version}\n"
     assert fresh_python(script, PYTHONOPTIMIZE="1").split()[0] != here.digest, "no assertions"
+
+
+def test_an_edit_that_keeps_size_and_mtime_is_seen_and_its_undoing(site: Site) -> None:
+    path = site.folder / "fake_kit" / "core.py"
+    before, stat = site.identity(), path.stat()
+    path.write_text("X = 2\n")
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert site.identity() != before
+    path.write_text("X = 1\n")
+    assert site.identity() == before
+
+
+def test_files_touched_after_installing_are_still_told_by_content(site: Site) -> None:
+    before = site.identity()
+    # As an installer does that links files out of its cache into the next environment.
+    os.link(site.folder / "fake_kit" / "core.py", site.folder / "another-link")
+    assert site.identity() == before
