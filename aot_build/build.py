@@ -1,8 +1,10 @@
 """plan -> probe -> run the misses -> publish -> manifest."""
 
+import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from aot_build import layout, snapshot
 from aot_build._version import VERSION
@@ -17,6 +19,7 @@ from aot_build.materialize import DamagedBlobs, ResultFolder
 from aot_build.plan import Plan, Planned, make_plan
 from aot_build.request import Request
 from aot_build.scheduler import Outcome, Scheduler
+from aot_build.stages import Staged, decide, run_stages
 from aot_build.watch import keep_snapshot
 from aot_build.workspace import Workspace
 
@@ -30,6 +33,7 @@ class Built:
 
     plan: Plan
     outcomes: tuple[Outcome, ...]
+    staged: tuple[Staged, ...]
 
     @property
     def failed(self) -> bool:
@@ -57,18 +61,44 @@ def build(workspace: Workspace, request: Request, began_ns: int) -> Summary:
         _keep_records(workspace, built, complete=everything)
         summary = _summary(workspace, built, time.perf_counter() - began)
         workspace.index.save()
+        workspace.contents.save()
         if not built.failed and not workspace.edited and request.kernels is None:
             keep_snapshot(workspace, request, summary, result_folder(workspace), began_ns)
     return summary
 
 
 def _carry_out(workspace: Workspace, plan: Plan, scheduler: Scheduler) -> Built:
-    names = {id(p.decision): p.name for p in plan.planned}
+    staged = [Staged(p.stages) for p in plan.planned]
+    run_stages(workspace, staged)
+    decisions = [_decided(workspace, *each) for each in zip(plan.planned, staged, strict=True)]
+    names = {id(d): p.name for d, p in zip(decisions, plan.planned, strict=True)}
 
     def last(decision: Decision) -> Record | None:
         return workspace.log.get(names[id(decision)])
 
-    return Built(plan, tuple(scheduler.run([p.decision for p in plan.planned], last)))
+    ready = [d for d, s in zip(decisions, staged, strict=True) if s.failure is None]
+    ran = iter(scheduler.run(ready, last))
+    outcomes = [
+        next(ran) if s.failure is None else Outcome(d, failure=s.failure)
+        for d, s in zip(decisions, staged, strict=True)
+    ]
+    return Built(plan, tuple(outcomes), tuple(staged))
+
+
+def _decided(workspace: Workspace, planned: Planned, staged: Staged) -> Decision:
+    """The decision now that the stages have run: their bytes may be what they were."""
+    if not staged.outcomes or staged.failure is not None:
+        return planned.decision
+    if planned.decision.base_key:
+        return planned.decision
+    found = [Decision(o.decision.action, o.decision.base_key, o.result, o.trace)
+             for o in staged.outcomes]  # fmt: skip
+    again = decide(workspace, planned.decision.action, found, planned.name)
+    return (
+        again
+        if again.result is not None
+        else dataclasses.replace(again, miss=planned.decision.miss)
+    )
 
 
 def _materialize(
@@ -102,7 +132,7 @@ def _again(workspace: Workspace, built: Built, scheduler: Scheduler, lost: list[
     damaged = {id(entry.variant) for entry in lost}
     planned = []
     for old, outcome in zip(built.plan.planned, built.outcomes, strict=True):
-        action, key = old.decision.action, old.decision.base_key
+        action, key = outcome.decision.action, outcome.decision.base_key
         decision = Decision(action, key, outcome.result, outcome.trace, old.decision.miss)
         if id(old.variant) in damaged:
             decision = Decision(action, key, miss=Miss("its result was damaged"))
@@ -122,7 +152,17 @@ def result_folder(workspace: Workspace) -> ResultFolder:
 def _entry(planned: Planned, outcome: Outcome) -> Entry:
     assert outcome.result is not None
     result = outcome.result
-    return Entry(planned.variant, planned.toolchain, result.artifacts, result.metadata)
+    shipped = _united(result.metadata, planned.variant.metadata)
+    return Entry(planned.variant, planned.toolchain, result.artifacts, shipped)
+
+
+def _united(found: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+    """Two trees of metadata as one; what they share, `more` says."""
+    both = {**found, **more}
+    for name in found.keys() & more.keys():
+        if isinstance(found[name], Mapping) and isinstance(more[name], Mapping):
+            both[name] = _united(found[name], more[name])
+    return both
 
 
 def _keep_records(workspace: Workspace, built: Built, *, complete: bool) -> None:
@@ -132,10 +172,19 @@ def _keep_records(workspace: Workspace, built: Built, *, complete: bool) -> None
         if outcome.result is not None and outcome.trace is not None:
             workspace.remember(outcome.trace)
             records[planned.name] = workspace.rebuilder.record(
-                planned.decision, outcome.trace, last, outcome.result.seconds
+                outcome.decision, outcome.trace, last, outcome.result.seconds
             )
         elif last is not None:
             records[planned.name] = last
+    for planned, staged in zip(built.plan.planned, built.staged, strict=True):
+        for number, stage in enumerate(staged.outcomes):
+            if stage.result is not None and stage.trace is not None:
+                workspace.remember(stage.trace)
+                name = planned.stage_name(number)
+                last = workspace.log.get(name)
+                records[name] = workspace.rebuilder.record(
+                    stage.decision, stage.trace, last, stage.result.seconds
+                )
     workspace.log.replace(records, complete=complete and not built.plan.failures)
 
 

@@ -3,7 +3,7 @@
 import dataclasses
 import os
 
-from aot_build.core.action import Action
+from aot_build.core.action import STAGE, Action
 from aot_build.core.trace import Trace
 from aot_build.core.work import WorkReport
 from aot_build.events import Notice
@@ -17,7 +17,8 @@ def inputs_held(space: Workspace, action: Action, trace: Trace, since_ns: int) -
 
     `since_ns` is when it started (Unix time). Each file that did not hold is told once a build.
     """
-    declared = [space.roles.decode(path) for path, _ in action.inputs]
+    named = [path for path, _ in action.inputs if not path.startswith(STAGE)]
+    declared = [space.roles.decode(path) for path in named]
     files = [*space.closures.inputs(trace), *declared]
     changed = [p for p in files if not space.index.held_since(p, since_ns)]
     changed += [p for p in map(space.roles.decode, trace.absent) if os.path.lexists(p)]

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from aot_build.backends.protocol import Backend
+from aot_build.analyses import Analyses
+from aot_build.backends.protocol import Backend, Staging
 from aot_build.core.action import Action
 from aot_build.core.configuration import Configuration
 from aot_build.core.kernel import KernelSpec, Variant
@@ -23,6 +24,7 @@ from aot_build.paths import Paths
 from aot_build.pipelines.modes import mode_flags
 from aot_build.settings import Settings
 from aot_build.specs import RawRow, config_files, read_rows, variants
+from aot_build.stages import decide
 from aot_build.workspace import Workspace
 
 
@@ -36,6 +38,12 @@ class Planned:
 
     name: str
     """Names the variant in the build log."""
+    stages: tuple[Decision, ...] = ()
+    """What the probe found of the actions before its own."""
+
+    def stage_name(self, number: int) -> str:
+        """Names one of them in the build log."""
+        return f"{self.name}|{number}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +52,9 @@ class Plan:
 
     planned: tuple[Planned, ...]
     helpers: int
-    """Actions that served the plan: functions that listed rows."""
+    """Actions that served the plan: functions that listed rows, analyses of kernels."""
     failures: tuple[FailureRow, ...] = ()
-    """Kernels whose rows could not be listed; they have no variants here."""
+    """Kernels and rows that could not be made out; they have no variants here."""
 
     @property
     def hits(self) -> int:
@@ -108,19 +116,24 @@ class _Planner:
         self._failures: list[FailureRow] = []
         self._salts: dict[str, str] = {}
         self._configurations: dict[tuple[str, str], Configuration] = {}
+        self._analyses = Analyses(workspace, self._configuration, self._filled)
 
     def plan(self, specs: list[KernelSpec]) -> Plan:
         project = self._space.settings.project
         rows = {id(spec): self._rows(spec, project) for spec in specs}
-        found = [v for spec in specs for v in self._variants(spec, rows[id(spec)])]
+        listed = [v for spec in specs for v in self._variants(spec, rows[id(spec)])]
+        found = self._analyses.resolve(listed)
         actions = [self._action(variant) for variant in found]
         planned = []
         for variant, action in zip(found, actions, strict=True):
             toolchain = self._configuration(variant).toolchain
             name = f"{variant.kernel.name}|{variant.target}|{variant_id(variant)}"
-            decision = self._space.rebuilder.probe(action, self._space.log.get(name))
-            planned.append(Planned(variant, toolchain, decision, name))
-        return Plan(tuple(planned), self._listings.count, tuple(self._failures))
+            stages = self._stages(variant, name)
+            decision = decide(self._space, action, stages, name)
+            planned.append(Planned(variant, toolchain, decision, name, stages))
+        distinct = {stage.base_key for p in planned for stage in p.stages}
+        helpers = self._listings.count + self._analyses.count + len(distinct)
+        return Plan(tuple(planned), helpers, (*self._failures, *self._analyses.failures))
 
     # Rows and variants
 
@@ -154,9 +167,23 @@ class _Planner:
 
     def _action(self, variant: Variant) -> Action:
         backend = self._space.registry.get(variant.kernel.backend)
-        action = backend.action(variant, self._configuration(variant))
+        return self._filled(backend.action(variant, self._configuration(variant)), variant)
+
+    def _filled(self, action: Action, variant: Variant) -> Action:
         inputs = tuple((path, self._digest(path, variant)) for path, _ in action.inputs)
         return dataclasses.replace(action, inputs=inputs)
+
+    def _stages(self, variant: Variant, name: str) -> tuple[Decision, ...]:
+        backend = self._space.registry.get(variant.kernel.backend)
+        if not isinstance(backend, Staging):
+            return ()
+        actions = backend.stages(variant, self._configuration(variant))
+        return tuple(
+            self._space.rebuilder.probe(
+                self._filled(action, variant), self._space.log.get(f"{name}|{number}")
+            )
+            for number, action in enumerate(actions)
+        )
 
     def _digest(self, path: str, variant: Variant) -> str:
         found = self._space.index.digest(self._space.roles.decode(path))
@@ -180,7 +207,7 @@ class _Planner:
         return self._configurations[key]
 
     def _salt(self, name: str) -> str:
-        """Content of the backend's module: an edit of the backend is an edit of its actions."""
+        """Content of the backend's code: an edit of the backend is an edit of its actions."""
         if name not in self._salts:
             backend: Backend = self._space.registry.get(name)
             self._salts[name] = self._space.code_digest(type(backend).__module__)

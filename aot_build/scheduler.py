@@ -17,7 +17,7 @@ import msgspec
 
 import aot_build.runtime
 from aot_build.backends.work import ENTRY
-from aot_build.core.action import Action
+from aot_build.core.action import STAGE, Action
 from aot_build.core.artifact import Artifact
 from aot_build.core.record import Record
 from aot_build.core.result import ActionResult, Failure
@@ -168,9 +168,15 @@ class Scheduler:
         for folder in self._folders(run):
             os.mkdir(folder)
         out, scratch = self._folders(run)
+        roots = dict(self._space.roles.roots)
+        if any(path.startswith(STAGE) for path, _ in action.inputs):
+            roots[STAGE[1:-1]] = stages = f"{scratch}/stages"
+            if not self._lay_out(action, stages):
+                self._fail(run, Failure("lost", "an earlier stage's artifact is damaged"))
+                return
         order = WorkOrder(
             action=action,
-            roots=dict(self._space.roles.roots),
+            roots=roots,
             out_dir=out,
             scratch=scratch,
             import_roots=tuple(map(str, self._space.settings.import_roots)),
@@ -190,6 +196,11 @@ class Scheduler:
                 timeout=action.timeout or self._space.settings.timeout,
             )
         )
+
+    def _lay_out(self, action: Action, folder: str) -> bool:
+        """Copy what earlier stages left to where the action finds it."""
+        taken = ((p.removeprefix(STAGE), d) for p, d in action.inputs if p.startswith(STAGE))
+        return all(self._space.store.fetch(digest, Path(folder + path)) for path, digest in taken)
 
     def _take_ends(self) -> None:
         if not self._running:
@@ -214,8 +225,11 @@ class Scheduler:
         try:
             artifacts = collect(Path(self._folders(run)[0]), run.action.outputs)
         except OutputProblem as problem:
-            self._fail(run, Failure(problem.outcome, str(problem), self._log(run)))
-            return
+            # What an analysis finds is metadata: it need not leave a file.
+            if problem.outcome != "nothing" or not report.metadata:
+                self._fail(run, Failure(problem.outcome, str(problem), self._log(run)))
+                return
+            artifacts = ()
         self._publish(run, report, artifacts, end)
 
     def _publish(

@@ -6,7 +6,7 @@ import os
 import secrets
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +19,7 @@ from aot_build.core.roles import Roles
 from aot_build.core.store import Store
 from aot_build.core.toolchain import Toolchain
 from aot_build.core.trace import Trace
+from aot_build.digest import blob_digest, key_digest
 from aot_build.errors import EnvironmentProblem, InternalError
 from aot_build.events import Emit, Notice
 from aot_build.execute.limits import cpu_slots
@@ -35,7 +36,11 @@ from aot_build.store.log import BuildLog
 from aot_build.store.tiered import Tiered
 from aot_build.toolchains.cxx import find_cxx
 from aot_build.toolchains.distributions import Distributions
+from aot_build.toolchains.nvcc import find_nvcc
+from aot_build.toolchains.package import find_package
 from aot_build.toolchains.python import find_python
+
+ROOM = "aot_build.backends"
 
 
 @dataclass(slots=True)
@@ -80,7 +85,9 @@ class Workspace:
         (self.folder / "logs").mkdir(parents=True, exist_ok=True)
         self.work, self._work_lock = self._claim_work_folder()
         self.index = StatIndex(self.folder / "digests-v1")
-        self.distributions = Distributions(self.index.digest)
+        self.contents = StatIndex(self.folder / "contents-v1", blob_digest)
+        """SHA-256 of files of distributions that were touched after they were installed."""
+        self.distributions = Distributions(self.index.digest, self.contents.digest)
         self.log = BuildLog(self.folder / "log-v1")
         self.cached = True
         """Whether results are kept in the cache directory."""
@@ -89,6 +96,7 @@ class Workspace:
         self.toolchains: dict[str, Toolchain] = {}
         self.roots = {"project": str(self.settings.project)}
         self.pool_started = False
+        self._preloaded: set[str] = set()
         self.tally = Tally()
         self.obeyed = LookedUp(self.env)
         """The environment as backends see it: what they pick from it is watched."""
@@ -177,7 +185,8 @@ class Workspace:
         self.pool_started = True
         return LocalPool(
             self.slots,
-            env=dict(self.env),
+            # As soon as numpy is imported OpenBLAS starts a thread, and a forkserver has none.
+            env={"OPENBLAS_NUM_THREADS": "1", **self.env},
             preload=(ENTRY.partition(":")[0], *(p.partition(":")[0] for p in BUILT_IN.values())),
             log=self.folder / "forkserver.log",
         )
@@ -196,8 +205,13 @@ class Workspace:
     def _find(self, name: str) -> Toolchain:
         if name == "cxx":
             return find_cxx(self.env, self.index.digest)
+        if name == "nvcc":
+            return find_nvcc(self.env, self.index.digest, self.toolchain("cxx"))
         if name == "python":
             return find_python()
+        if name == "triton":
+            (requirement,) = self.registry.get("triton").requires
+            return find_package(name, requirement, self.distributions.identity)
         raise InternalError(f"no toolchain is called {name!r}")
 
     def toolchain_for(self, name: str, variant: Variant) -> Toolchain:
@@ -211,9 +225,21 @@ class Workspace:
                 problem.hint,
             ) from problem
 
+    def preload(self, modules: Iterable[str]) -> None:
+        """Have all later actions find these modules imported: backends vouch for them."""
+        young = [name for name in modules if name not in self._preloaded]
+        self._preloaded.update(young)
+        if young:
+            self.executor.preload(young, trusted=True)
+
     def code_digest(self, module: str) -> str:
-        """Digest of a module's source: salt for the keys of what it does."""
+        """Digest of a module's source, or of all that lie in the package of a backend that is
+        one: salt for the keys of what it does."""
         found = sys.modules[module].__file__
+        package, _, _ = module.rpartition(".")
+        if found and package.rpartition(".")[0] == ROOM:
+            sources = sorted(Path(found).parent.glob("*.py"))
+            return key_digest([(path.name, self.index.digest(str(path))) for path in sources])
         return (self.index.digest(found) if found else None) or module
 
     def remember(self, trace: Trace) -> None:

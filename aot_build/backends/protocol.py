@@ -1,6 +1,7 @@
 """What a backend is: it turns variant x target x mode into actions, and performs them."""
 
-from typing import Protocol
+from collections.abc import Mapping
+from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
@@ -40,3 +41,34 @@ class Backend(Protocol):
 
     def perform(self, order: WorkOrder) -> WorkReport:
         """Do the work, in a process of its own."""
+
+
+@runtime_checkable
+class Staging(Protocol):
+    """A backend that builds some variants in stages: objects first, then a library of them."""
+
+    def stages(self, variant: Variant, configuration: Configuration) -> tuple[Action, ...]:
+        """The actions before the variant's own, which finds what they left in the folders
+        `{stage}/0`, `{stage}/1`, ... and is keyed by it; none where there are no stages."""
+
+
+@runtime_checkable
+class Analysing(Protocol):
+    """A backend that has to ask the project's code before it can key a variant.
+
+    The answer comes from an analysis action: cached and traced like any other, run while planning.
+    """
+
+    preload: tuple[str, ...]
+    """Modules that its actions import, and that neither start threads nor look for devices."""
+    preload_if_named: tuple[str, ...]
+    """The same of modules that are heavy, for sources whose text names them."""
+
+    def analysis(self, variants: tuple[Variant, ...], configuration: Configuration) -> Action:
+        """What to ask for the variants of one kernel and one target. Its report's metadata are
+        the findings."""
+
+    def resolve(
+        self, variants: tuple[Variant, ...], findings: Mapping[str, Any]
+    ) -> tuple[Variant, ...]:
+        """The variants that there are to build, with what was found. Raises InputError."""

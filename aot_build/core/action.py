@@ -3,6 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+STAGE = "{stage}"
+"""Role of what the stages before an action left: `{stage}/0/a.o` is an artifact of the first."""
+
 
 @dataclass(frozen=True, slots=True)
 class Action:

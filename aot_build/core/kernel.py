@@ -1,6 +1,8 @@
 """A declared kernel family, and one row of its configs for one target."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from aot_build.core.target import Target
 
@@ -44,6 +46,10 @@ class Variant:
     flags: tuple[str, ...] = ()
     include_dirs: tuple[str, ...] = ()
     link_flags: tuple[str, ...] = ()
+    findings: Row = ()
+    """What its backend's analysis found out about it; part of what is keyed."""
+    metadata: Mapping[str, Any] = field(default_factory=dict, compare=False, hash=False)
+    """Ships with its artifact, and shapes no byte of it: JSON values."""
 
     @property
     def label(self) -> str:

@@ -112,16 +112,18 @@ class LocalPool:
                 ends, self._ends = self._ends, []
                 return ends
 
-    def preload(self, modules: Sequence[str]) -> None:
+    def preload(self, modules: Sequence[str], *, trusted: bool = False) -> None:
         """Have modules tried, and imported for all later jobs if they start no thread.
 
-        Returns at once; what is not imported is told in `refused`. One import is lost when the
-        forkserver has to be replaced.
+        Those that are trusted are not tried first. Returns at once; what is not imported is told
+        in `refused`. An import of others is lost when the forkserver has to be replaced.
         """
-        if self._server is None:
+        if trusted:
+            self._trusted += tuple(modules)
+        if self._server is not None:
+            self._ask(wire.Import(tuple(modules), trusted=trusted))
+        elif not trusted:
             self._untried += modules
-        else:
-            self._ask(wire.Import(tuple(modules)))
 
     def close(self) -> None:
         """Kill what runs, wait until nothing is left. Idempotent."""

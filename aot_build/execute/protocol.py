@@ -62,8 +62,9 @@ class Executor(Protocol):
         is to stop.
         """
 
-    def preload(self, modules: Sequence[str]) -> None:
-        """Import modules once for all later jobs, where that is possible without threads."""
+    def preload(self, modules: Sequence[str], *, trusted: bool = False) -> None:
+        """Import modules once for all later jobs, where that is possible without threads;
+        `trusted` ones are known to start none."""
 
     def close(self) -> None:
         """Kill what runs, wait until nothing is left. Idempotent."""

@@ -47,4 +47,6 @@ def components(action: Action) -> dict[str, str]:
 
 def _short(value: object) -> str:
     text = value if isinstance(value, str) else repr(value)
+    if text.startswith("{") and len(text) > 120:
+        return f"[{key_digest(value)[:12]}]"  # Data: nobody reads it here.
     return text if len(text) <= 120 else f"{text[:80]}... [{key_digest(value)[:12]}]"
