@@ -8,6 +8,7 @@ from typing import Any
 
 from aot_build import layout, snapshot
 from aot_build._version import VERSION
+from aot_build.core.action import STAGE
 from aot_build.core.manifest import Entry
 from aot_build.core.record import Record
 from aot_build.core.result import Miss
@@ -18,7 +19,7 @@ from aot_build.locking import locked
 from aot_build.materialize import DamagedBlobs, ResultFolder
 from aot_build.plan import Plan, Planned, make_plan
 from aot_build.request import Request
-from aot_build.scheduler import Outcome, Scheduler
+from aot_build.scheduler import STAGE_LOST, Outcome, Scheduler
 from aot_build.stages import Staged, decide, run_stages
 from aot_build.watch import keep_snapshot
 from aot_build.workspace import Workspace
@@ -51,9 +52,10 @@ def build(workspace: Workspace, request: Request, began_ns: int) -> Summary:
     for note in workspace.settings.unserved:
         workspace.emit(Notice(note))
     plan = make_plan(workspace, request.kernels)
-    workspace.emit(PlanReady(len(plan.planned), plan.hits, len(plan.planned) - plan.hits))
+    to_run = len(plan.planned) - plan.hits
+    workspace.emit(PlanReady(len(plan.planned), plan.hits, to_run, plan.missing_stages))
     scheduler = Scheduler(workspace)
-    built = _carry_out(workspace, plan, scheduler)
+    built = carry_out(workspace, plan, scheduler)
     # One build at a time fills the folder; others that stand in this checkout wait here.
     with locked(workspace.folder / layout.LOCK, exclusive=True):
         built = _materialize(workspace, built, scheduler, request.kernels)
@@ -67,7 +69,13 @@ def build(workspace: Workspace, request: Request, began_ns: int) -> Summary:
     return summary
 
 
-def _carry_out(workspace: Workspace, plan: Plan, scheduler: Scheduler) -> Built:
+def carry_out(
+    workspace: Workspace, plan: Plan, scheduler: Scheduler, *, mended: bool = False
+) -> Built:
+    """Run what a plan lacks, stages first; outcomes in the order of the plan.
+
+    Where the store has lost what a stage left, the stages run again, once.
+    """
     staged = [Staged(p.stages) for p in plan.planned]
     run_stages(workspace, staged)
     decisions = [_decided(workspace, *each) for each in zip(plan.planned, staged, strict=True)]
@@ -82,7 +90,30 @@ def _carry_out(workspace: Workspace, plan: Plan, scheduler: Scheduler) -> Built:
         next(ran) if s.failure is None else Outcome(d, failure=s.failure)
         for d, s in zip(decisions, staged, strict=True)
     ]
-    return Built(plan, tuple(outcomes), tuple(staged))
+    built = Built(plan, tuple(outcomes), tuple(staged))
+    return built if mended else _mended(workspace, built, scheduler)
+
+
+def _mended(workspace: Workspace, built: Built, scheduler: Scheduler) -> Built:
+    lost = [n for n, o in enumerate(built.outcomes) if o.failure and o.failure.reason == STAGE_LOST]
+    if not lost:
+        return built
+    planned = [unbuilt(built.plan.planned[n], Miss("its result was damaged")) for n in lost]
+    again = carry_out(workspace, Plan(tuple(planned), 0), scheduler, mended=True)
+    outcomes, staged = list(built.outcomes), list(built.staged)
+    for place, n in enumerate(lost):
+        outcomes[n], staged[n] = again.outcomes[place], again.staged[place]
+    return Built(built.plan, tuple(outcomes), tuple(staged))
+
+
+def unbuilt(planned: Planned, miss: Miss) -> Planned:
+    """As planned, and nothing of it is there; what its stages will leave is not known again."""
+    was = planned.decision
+    stages = tuple(Decision(s.action, s.base_key, miss=miss) for s in planned.stages)
+    own = tuple(each for each in was.action.inputs if not each[0].startswith(STAGE))
+    action = dataclasses.replace(was.action, inputs=own)
+    decision = Decision(action, "" if stages else was.base_key, miss=miss)
+    return dataclasses.replace(planned, stages=stages, decision=decision)
 
 
 def _decided(workspace: Workspace, planned: Planned, staged: Staged) -> Decision:
@@ -138,7 +169,7 @@ def _again(workspace: Workspace, built: Built, scheduler: Scheduler, lost: list[
             decision = Decision(action, key, miss=Miss("its result was damaged"))
         planned.append(Planned(old.variant, old.toolchain, decision, old.name))
     plan = Plan(tuple(planned), built.plan.helpers, built.plan.failures)
-    again = _carry_out(workspace, plan, scheduler)
+    again = carry_out(workspace, plan, scheduler)
     for before, after in zip(built.outcomes, again.outcomes, strict=True):
         after.executed = after.executed or before.executed
     return again

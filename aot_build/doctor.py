@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from aot_build.errors import EnvironmentProblem
 from aot_build.files import StatIndex
 from aot_build.toolchains.cxx import find_cxx
+from aot_build.toolchains.nvcc import find_nvcc
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,6 @@ class Finding:
 
 
 PROGRAMS = {
-    "nvcc": ("no `cuda` kernels", "the CUDA toolkit, or: pip install nvidia-cuda-nvcc"),
     "ninja": ("C++ extensions of torch compile one file at a time", "pip install ninja"),
     "ld.lld": ("no `flydsl` kernels: LLVM 19 or newer links them", "apt-get install lld-19"),
 }
@@ -47,7 +47,7 @@ def examine(env: Mapping[str, str]) -> list[Finding]:
     """Every tool, found or not, in the order in which builds need them."""
     programs = [_program(name, env, *told) for name, told in PROGRAMS.items()]
     packages = [_package(name, *told) for name, told in PACKAGES.items()]
-    return [_cxx(env), *programs, *packages]
+    return [_cxx(env), _nvcc(env), *programs, *packages]
 
 
 def _cxx(env: Mapping[str, str]) -> Finding:
@@ -61,11 +61,19 @@ def _cxx(env: Mapping[str, str]) -> Finding:
     return Finding(found.name, found.command[0], f"{found.version} {openmp}")
 
 
+def _nvcc(env: Mapping[str, str]) -> Finding:
+    digest = StatIndex().digest
+    try:
+        found = find_nvcc(env, digest, find_cxx(env, digest))
+    except EnvironmentProblem as problem:
+        cure = "the CUDA toolkit, or: pip install nvidia-cuda-nvcc nvidia-cuda-cccl"
+        return Finding("nvcc", "", "", f"no `cuda` kernels ({problem.message})", cure)
+    return Finding("nvcc", found.command[0], found.version)
+
+
 def _program(name: str, env: Mapping[str, str], costs: str, install: str) -> Finding:
     names = VERSIONED if name == "ld.lld" else (name,)
     places = [shutil.which(each, path=env.get("PATH")) for each in names]
-    if name == "nvcc" and (home := env.get("CUDA_HOME")):
-        places.insert(0, shutil.which(os.path.join(home, "bin", "nvcc")))
     if name == "ld.lld" and (home := env.get("ROCM_PATH")):
         places.insert(0, shutil.which(os.path.join(home, "llvm", "bin", "ld.lld")))
     where = next((place for place in places if place), "")

@@ -80,6 +80,8 @@ class PlanReady:
     actions: int
     hits: int
     to_run: int
+    stages: int = 0
+    """Actions that must run before those of the variants."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from aot_build.core.kernel import KernelSpec, Variant
 from aot_build.core.manifest import variant_id
 from aot_build.core.result import Failure
 from aot_build.core.toolchain import Toolchain
+from aot_build.digest import key_digest
 from aot_build.errors import InputError, did_you_mean
 from aot_build.events import FailureRow, Notice, PlanRow
 from aot_build.graph.rebuilder import Decision
@@ -60,6 +61,11 @@ class Plan:
     def hits(self) -> int:
         """How many need not run."""
         return sum(p.decision.result is not None for p in self.planned)
+
+    @property
+    def missing_stages(self) -> int:
+        """How many actions must run before those of the variants."""
+        return len({s.base_key for p in self.planned for s in p.stages if s.result is None})
 
 
 def make_plan(workspace: Workspace, kernels: Sequence[str] | None = None) -> Plan:
@@ -210,5 +216,6 @@ class _Planner:
         """Content of the backend's code: an edit of the backend is an edit of its actions."""
         if name not in self._salts:
             backend: Backend = self._space.registry.get(name)
-            self._salts[name] = self._space.code_digest(type(backend).__module__)
+            modules = (type(backend).__module__, *getattr(backend, "shares", ()))
+            self._salts[name] = key_digest([*map(self._space.code_digest, modules)])
         return self._salts[name]

@@ -43,6 +43,7 @@ from aot_build.workspace import Workspace
 POLL_SECONDS = 0.05
 """How often a lock that another build holds is tried again."""
 FLUSH_SECONDS = 0.5
+STAGE_LOST = "what an earlier stage left is damaged in the cache"
 
 _reports = msgspec.msgpack.Decoder(WorkReport)
 
@@ -172,7 +173,7 @@ class Scheduler:
         if any(path.startswith(STAGE) for path, _ in action.inputs):
             roots[STAGE[1:-1]] = stages = f"{scratch}/stages"
             if not self._lay_out(action, stages):
-                self._fail(run, Failure("lost", "an earlier stage's artifact is damaged"))
+                self._fail(run, Failure("error", STAGE_LOST))
                 return
         order = WorkOrder(
             action=action,

@@ -3,10 +3,11 @@
 import random
 from collections.abc import Sequence
 
+from aot_build.build import carry_out, unbuilt
 from aot_build.core.result import ActionResult, Miss
 from aot_build.events import VerifyRow
-from aot_build.graph.rebuilder import Decision, Rebuilder
-from aot_build.plan import Planned, make_plan
+from aot_build.graph.rebuilder import Rebuilder
+from aot_build.plan import Plan, Planned, make_plan
 from aot_build.scheduler import Outcome, Scheduler
 from aot_build.store.memory import MemoryStore
 from aot_build.workspace import Workspace
@@ -26,11 +27,12 @@ def verify(
 def _compare(workspace: Workspace, chosen: list[Planned]) -> list[VerifyRow]:
     workspace.store = MemoryStore()
     workspace.rebuilder = Rebuilder(workspace.store, workspace.closures)
-    again = [
-        Decision(p.decision.action, p.decision.base_key, miss=Miss("verified")) for p in chosen
-    ]
-    outcomes = Scheduler(workspace).run(again, lambda decision: None)
-    return [_verdict(p, outcome) for p, outcome in zip(chosen, outcomes, strict=True)]
+    built = carry_out(
+        workspace,
+        Plan(tuple(unbuilt(p, Miss("verified")) for p in chosen), 0),
+        Scheduler(workspace),
+    )
+    return [_verdict(p, outcome) for p, outcome in zip(chosen, built.outcomes, strict=True)]
 
 
 def _verdict(planned: Planned, outcome: Outcome) -> VerifyRow:

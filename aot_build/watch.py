@@ -13,7 +13,10 @@ from aot_build.materialize import ResultFolder
 from aot_build.request import Request
 from aot_build.workspace import Workspace
 
-VARIABLES = ("PATH", "CXX", "PYTHONPATH", "VIRTUAL_ENV", "LD_LIBRARY_PATH")
+VARIABLES = (
+    "PATH", "CXX", "CUDA_HOME", "CUDA_PATH", "NVCC_CCBIN", "PYTHONPATH", "VIRTUAL_ENV",
+    "LD_LIBRARY_PATH",
+)  # fmt: skip
 """What finds the toolchain."""
 
 

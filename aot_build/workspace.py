@@ -199,7 +199,9 @@ class Workspace:
     def toolchain(self, name: str) -> Toolchain:
         """A toolchain by name, found once a build. Raises EnvironmentProblem."""
         if name not in self.toolchains:
-            self.toolchains[name] = self._find(name)
+            self.toolchains[name] = found = self._find(name)
+            if found.root:
+                self.add_root("toolchain", found.root)
         return self.toolchains[name]
 
     def _find(self, name: str) -> Toolchain:

@@ -1,8 +1,9 @@
 """Depfiles (make rules as gcc -MD writes them) as traces."""
 
+import dataclasses
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from aot_build.core.roles import Roles
@@ -33,18 +34,23 @@ def _plain(word: str) -> str:
 
 
 def trace_of_depfiles(
-    depfiles: Iterable[Path], searched: Sequence[str], roles: Roles, scratch: Path
+    depfiles: Iterable[Path],
+    searched: Sequence[str],
+    roles: Roles,
+    scratch: Path,
+    real: Callable[[str], str] | None = None,
 ) -> Trace:
     """What a compile read, and where the headers that it found could have been shadowed.
 
     `searched` are the include directories that were named, in their order (absolute). A header
     found in one of them, or beyond them, was looked for in each earlier one, and beside the files
     that include it. A name that a source asks for by `__has_include` was looked for everywhere.
+    `real` gives the path behind a word of a depfile; default: it counts from `scratch`.
     """
     read = set()
     for depfile in depfiles:
         for word in read_depfile(depfile.read_text(errors="surrogateescape")):
-            read.add(os.path.normpath(os.path.join(scratch, word)))
+            read.add(os.path.normpath(os.path.join(scratch, real(word) if real else word)))
     inside = str(scratch) + os.sep
     files = sorted(path for path in read if not path.startswith(inside))
     own = roles.decode("{project}") + os.sep
@@ -57,6 +63,13 @@ def trace_of_depfiles(
         files=tuple(sorted(set(map(roles.encode, files)))),
         absent=tuple(sorted(map(roles.encode, absent))),
     )
+
+
+def extended(trace: Trace, read: Iterable[str], missed: Iterable[str], roles: Roles) -> Trace:
+    """The trace with further files, and further paths that were not found (both absolute)."""
+    files = {*trace.files, *map(roles.encode, read)}
+    absent = {*trace.absent, *map(roles.encode, missed)}
+    return dataclasses.replace(trace, files=tuple(sorted(files)), absent=tuple(sorted(absent)))
 
 
 def _shadows(files: Sequence[str], searched: Sequence[str], beside: Sequence[str]) -> Iterator[str]:

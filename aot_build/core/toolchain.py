@@ -20,3 +20,6 @@ class Toolchain:
     """Absolute paths of the files behind `digest`: the snapshot watches them."""
     absent: tuple[str, ...] = ()
     """Absolute paths that would have been chosen instead, had they existed."""
+    root: str = ""
+    """Folder of the headers and libraries that come with it, where they have one of their own: the
+    role `{toolchain}`."""

@@ -66,7 +66,7 @@ class Console:
         self._progress()
 
     def _plan(self, event: PlanReady) -> None:
-        self._total = event.to_run
+        self._total = event.to_run + event.stages
         # With nothing to build the last line says it all.
         if event.to_run:
             variants, hits = count(event.actions, "variant"), count(event.hits, "hit")

@@ -29,7 +29,7 @@ def find_cxx(env: Mapping[str, str], digest: Callable[[str], str | None]) -> Too
     `digest` gives a file's content digest. Raises EnvironmentProblem where there is none.
     """
     command, absent = _command(env)
-    driver = _real_driver(command, env)
+    driver = real_driver(command, env)
     parts = {name: _ask(driver, f"-print-prog-name={name}", env) for name in PROGRAMS}
     parts |= {name: _ask(driver, f"-print-file-name={name}", env) for name in LINKED}
     openmp = {name: _ask(driver, f"-print-file-name={name}", env) for name in OPENMP}
@@ -82,7 +82,7 @@ def _passed_over(found: str, name: str, earlier: tuple[str, ...], search: str) -
     return tuple(path for path in absent if os.path.isabs(path) and not os.path.lexists(path))
 
 
-def _real_driver(command: tuple[str, ...], env: Mapping[str, str]) -> str:
+def real_driver(command: tuple[str, ...], env: Mapping[str, str]) -> str:
     """The compiler itself where $CXX names a launcher such as `ccache g++`."""
     for word in command[1:]:
         if not word.startswith("-") and (found := shutil.which(word, path=env.get("PATH"))):

@@ -13,21 +13,24 @@ import msgspec
 import pytest
 
 from aot_build.backends.cpp import BACKEND as CPP
+from aot_build.backends.cuda import BACKEND as CUDA
 from aot_build.backends.python import BACKEND as PYTHON
 from aot_build.core.action import Action
 from aot_build.core.configuration import Configuration
 from aot_build.core.kernel import KernelSpec, Variant
 from aot_build.core.roles import Roles
-from aot_build.core.target import Target, parse_target
+from aot_build.core.target import parse_target
 from aot_build.core.toolchain import Toolchain
 from aot_build.core.work import WorkOrder, WorkReport
+from aot_build.errors import EnvironmentProblem
 from aot_build.files import StatIndex
 from aot_build.pipelines.modes import mode_flags
 from aot_build.toolchains.cxx import find_cxx
+from aot_build.toolchains.nvcc import find_nvcc
 from aot_build.toolchains.python import find_python
 
 ROOT = Path(__file__).parents[2]
-BACKENDS: dict[str, Any] = {"cpp": CPP, "python": PYTHON}
+BACKENDS: dict[str, Any] = {"cpp": CPP, "cuda": CUDA, "python": PYTHON}
 WORKER = (
     "import importlib, sys; from aot_build.backends.work import perform; "
     "sys.dont_write_bytecode = True; sys.pycache_prefix = '/dev/null/pycache'; "
@@ -43,6 +46,15 @@ def cxx() -> Toolchain:
     if not any(map(shutil.which, ("g++", "clang++", "c++"))):
         pytest.skip("needs a C++ compiler")
     return find_cxx(os.environ, StatIndex().digest)
+
+
+@pytest.fixture(scope="session")
+def nvcc(cxx: Toolchain) -> Toolchain:
+    """The CUDA compiler of this machine, found and digested once."""
+    try:
+        return find_nvcc(os.environ, StatIndex().digest, cxx)
+    except EnvironmentProblem as problem:
+        pytest.skip(problem.message)
 
 
 class Bench:
@@ -61,28 +73,31 @@ class Bench:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content)
 
-    def action(
+    def action(self, backend: str, *source: str, **asked: Any) -> Action:
+        """As the planner makes it, without digests of sources; `asked` as for `variant`."""
+        action: Action = BACKENDS[backend].action(*self.variant(backend, *source, **asked))
+        return action
+
+    def variant(
         self, backend: str, *source: str, row: Mapping[str, Any] | None = None,
         target: str = "cpu", mode: str = "release", env: Mapping[str, str] | None = None,
         spec_env: Mapping[str, str] | None = None, options: Mapping[str, Any] | None = None,
         **more: Any,
-    ) -> Action:  # fmt: skip
-        """As the planner makes it, without digests of sources."""
+    ) -> tuple[Variant, Configuration]:  # fmt: skip
+        """What the planner hands to a backend."""
+        where = parse_target(target)
         spec = KernelSpec(
-            "kern", backend, source, (Target("cpu"),), env=tuple((spec_env or {}).items()),
+            "kern", backend, source, (where,), env=tuple((spec_env or {}).items()),
             options=tuple((options or {}).items()),
         )  # fmt: skip
         named = source if backend == "python" else tuple(f"{{project}}/{s}" for s in source)
-        where = parse_target(target)
         variant = Variant(spec, tuple(sorted((row or {}).items())), where, source=named, **more)
         made = BACKENDS[backend]
         made.check(variant)
-        configuration = Configuration(
-            self.toolchains["cxx" if backend == "cpp" else "python"], mode, Roles(self.roots),
-            mode_flags(mode, where), env or {},
+        return variant, Configuration(
+            self.toolchains[made.toolchain], mode, Roles(self.roots), mode_flags(mode, where),
+            env or {},
         )  # fmt: skip
-        action: Action = made.action(variant, configuration)
-        return action
 
     def perform(self, action: Action) -> WorkReport:
         """In a process of its own; raises AssertionError where that fails."""
@@ -133,6 +148,18 @@ def bench(tmp_path: Path) -> Bench:
 def compiling(tmp_path: Path, cxx: Toolchain) -> Bench:
     """For C++ actions."""
     return Bench(tmp_path / "bench", {"cxx": cxx})
+
+
+@pytest.fixture
+def cuda(tmp_path: Path, nvcc: Toolchain) -> Bench:
+    """For CUDA actions."""
+    return Bench(tmp_path / "bench", {"nvcc": nvcc})
+
+
+@pytest.fixture
+def cuda_elsewhere(tmp_path: Path, nvcc: Toolchain) -> Bench:
+    """A second checkout, in a folder of another length and with an odd name."""
+    return Bench(tmp_path / "some, other" / "pla ce", {"nvcc": nvcc})
 
 
 @pytest.fixture

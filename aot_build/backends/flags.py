@@ -1,0 +1,75 @@
+"""What a compiler's flags name: folders that it searches, files that it reads."""
+
+import contextlib
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from aot_build.backends.depfile import read_depfile
+from aot_build.core.action import Action
+from aot_build.core.configuration import Configuration
+from aot_build.core.kernel import Variant
+from aot_build.core.roles import Roles
+
+LINK_DEPFILE = "link.d"
+
+
+def tells_inputs(configuration: Configuration, variant: Variant) -> bool:
+    """Whether the linker writes a depfile; what another one understands is not known."""
+    words = (*configuration.toolchain.command, *variant.flags, *variant.link_flags)
+    chosen = any("-fuse-ld" in word for word in words)
+    return "link-depfile" in configuration.toolchain.features and not chosen
+
+
+def linked(scratch: Path, real: Callable[[str], str] | None = None) -> set[str]:
+    """Libraries, start-up files and scripts that the linker read, where it tells.
+
+    `real` gives the path behind a word of the depfile; default: it counts from `scratch`.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        text = (scratch / LINK_DEPFILE).read_text(errors="surrogateescape")
+        found = {os.path.join(scratch, real(word) if real else word) for word in read_depfile(text)}
+        paths = set(map(os.path.normpath, found))
+        return {p for p in paths if not p.startswith(f"{scratch}{os.sep}") and os.path.isfile(p)}
+    return set()
+
+
+def absent_libraries(flags: Iterable[str], roles: Roles) -> set[str]:
+    """Where `-l` would find a library in a folder named by `-L`, and does not."""
+    words = [roles.expand(flag) for flag in flags]
+    folders = [word[2:] for word in words if word.startswith("-L")]
+    names = [word[2:] for word in words if word.startswith("-l")]
+    paths = {f"{d}/lib{n}.{end}" for d in folders for n in names for end in ("so", "a")}
+    return {os.path.normpath(p) for p in paths if os.path.isabs(p) and not os.path.lexists(p)}
+
+
+def named_files(flags: Iterable[str], roles: Roles) -> set[str]:
+    """Files that a flag names: response files, version scripts, profiles, plug-ins."""
+    found: set[str] = set()
+    for flag in flags:
+        words = re.split(r"[=,]", roles.expand(flag))
+        for candidate in (c for word in words for c in (word, word.lstrip("@"), word[2:])):
+            if os.path.isabs(candidate) and os.path.isfile(candidate):
+                found.add(candidate)
+    return found
+
+
+def searched(
+    action: Action, params: Mapping[str, Any], flags: Sequence[str], roles: Roles
+) -> list[str]:
+    """The folders that the action names for headers, in the order in which gcc looks there."""
+    named: dict[str, list[str]] = {"-iquote": [], "-I": [], "-isystem": [], "-idirafter": []}
+    named["-I"] += [roles.decode(d) for d in params.get("include-dirs", ())]
+    words = iter(roles.expand(flag) for flag in flags)
+    for word in words:
+        for option, folders in named.items():
+            if word.startswith(option):
+                folders.append(word[len(option) :] or next(words, ""))
+    env = {name: roles.expand(value).split(os.pathsep) for name, value in action.env}
+    ordered = (
+        *named["-iquote"], *named["-I"], *env.get("CPATH", ()), *named["-isystem"],
+        *env.get("CPLUS_INCLUDE_PATH", ()), *named["-idirafter"],
+    )  # fmt: skip
+    return [folder for folder in ordered if os.path.isabs(folder)]

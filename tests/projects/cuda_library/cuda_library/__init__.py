@@ -1,0 +1,1 @@
+"""Kernels with the code that launches them, behind a C ABI."""

@@ -1,0 +1,3 @@
+#pragma once
+
+int blocks(int n, int block);

@@ -1,0 +1,1 @@
+"""Device code alone: a launcher of the driver API takes it from here."""

@@ -1,0 +1,3 @@
+#pragma once
+
+template <typename U> __device__ U times(U a, U b) { return a * b; }
