@@ -93,14 +93,19 @@ def call_recorded(
     Raises whatever the imports and the call raise.
     """
     sys.path[:0] = list(order.import_roots)
-    for name, value in order.action.env:
-        value = Roles(order.roots).expand(value).replace("{out_dir}", order.out_dir)
-        os.environ[name] = value.replace("{target}", order.action.target)
+    set_environment(order)
     recording = Recording(Roles(order.roots), ignore=(order.out_dir, order.scratch))
     UnbuiltKernels(order.package, order.runtime, order.scratch).start()
     recording.start()
     answer = call(find_attribute(source))
     return recording.report(), answer
+
+
+def set_environment(order: WorkOrder) -> None:
+    """Set what the action declares, its placeholders filled in."""
+    for name, value in order.action.env:
+        value = Roles(order.roots).expand(value).replace("{out_dir}", order.out_dir)
+        os.environ[name] = value.replace("{target}", order.action.target)
 
 
 def find_attribute(source: str) -> Any:

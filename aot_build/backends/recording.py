@@ -22,7 +22,8 @@ from aot_build.core.work import WorkReport
 OWN_PACKAGE = "aot_build"
 UNRECORDED = frozenset(
     {"PATH", "PYTHONPATH", "HOME", "USER", "LOGNAME", "HOSTNAME", "TMPDIR", "TEMP", "TMP", "PWD",
-     "OLDPWD", "COLUMNS", "LINES", "TERM", "PYTHONHASHSEED", "NO_COLOR", "MAX_JOBS", "MAKEFLAGS"}
+     "OLDPWD", "COLUMNS", "LINES", "TERM", "PYTHONHASHSEED", "NO_COLOR", "MAX_JOBS", "MAKEFLAGS",
+     "TRITON_CACHE_DIR", "TRITON_HOME"}
 )  # fmt: skip
 """They differ between users, machines and isolated builds without changing what is built."""
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND

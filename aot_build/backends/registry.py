@@ -14,7 +14,9 @@ from aot_build.errors import EnvironmentProblem, InputError, did_you_mean
 GROUP = "aot_build.backends"
 BUILT_IN = {
     "cpp": "aot_build.backends.cpp:BACKEND",
+    "cuda": "aot_build.backends.cuda:BACKEND",
     "python": "aot_build.backends.python:BACKEND",
+    "triton": "aot_build.backends.triton:BACKEND",
 }
 
 

@@ -1,0 +1,179 @@
+"""The backend: what a row of a Triton kernel compiles to, and the work itself, in a worker."""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from aot_build.backends.triton.launches import captured, declared
+from aot_build.core.action import Action
+from aot_build.core.configuration import Configuration
+from aot_build.core.kernel import Variant
+from aot_build.core.target import Target
+from aot_build.core.work import WorkOrder, WorkReport
+from aot_build.errors import InputError
+
+KEYED_ENV = (
+    "ALLOW_LHS_TMEM_LAYOUT_CONVERSION", "AMDGCN_ANALYZE_SMALL_TENSOR_RANGE",
+    "AMDGCN_SCALARIZE_PACKED_FOPS", "AMDGCN_USE_BUFFER_ATOMICS", "AMDGCN_USE_BUFFER_OPS",
+    "DISABLE_LLVM_OPT", "DISABLE_MMA_V3", "DISABLE_MMA_V5", "DISABLE_PTXAS_OPT",
+    "LLVM_PASS_PLUGIN_PATH", "PTXAS_OPTIONS", "TRITON_ALLOW_NON_CONSTEXPR_GLOBALS",
+    "TRITON_CONSAN_INIT_ALLOCATIONS", "TRITON_DEBUG",
+    "TRITON_ENABLE_ASAN", "TRITON_ENABLE_EXPERIMENTAL_CONSAN", "TRITON_F32_DEFAULT",
+    "TRITON_FORCE_DISABLE_FP_FUSION", "TRITON_FPSAN_HOMOMORPHIC_CASTS",
+    "TRITON_HIP_USE_ASYNC_COPY", "TRITON_HIP_USE_BLOCK_PINGPONG",
+    "TRITON_HIP_USE_COEXEC_SCHEDULER", "TRITON_HIP_USE_EXPERT_SCHEDULING",
+    "TRITON_HIP_USE_IN_THREAD_TRANSPOSE", "TRITON_INSTRUMENTATION_MODE",
+    "TRITON_MOCK_PTX_VERSION", "TRITON_OVERRIDE_ARCH", "TRITON_PLUGIN_PATHS",
+    "TRITON_SWAP_MIR", "USE_IR_LOC",
+)  # fmt: skip
+"""What changes Triton's output (its knobs.py, and the names in libtriton)."""
+FILE_ENV = (
+    "TRITON_AMD_CODEGEN_PATH", "TRITON_LIBDEVICE_PATH", "TRITON_PTXAS_BLACKWELL_PATH",
+    "TRITON_PTXAS_PATH",
+)  # fmt: skip
+"""What names another file than Triton's own: its content is an input."""
+UNSET_ENV = (
+    "TRITON_ALWAYS_COMPILE", "TRITON_CACHE_AUTOTUNING", "TRITON_CACHE_MANAGER",
+    "TRITON_INTERPRET", "TRITON_KERNEL_DUMP", "TRITON_KERNEL_OVERRIDE", "TRITON_OVERRIDE_DIR",
+    "TRITON_REMOTE_CACHE_BACKEND",
+)  # fmt: skip
+"""What would have it do something else than compile."""
+DESCRIBE, CAPTURE, KERNEL = "describe", "capture", "kernel"
+"""Stages: say what a JIT function takes; note what a plain function launches; compile."""
+
+
+class Options(
+    msgspec.Struct, frozen=True, kw_only=True, rename="kebab", forbid_unknown_fields=True
+):
+    """Keys of a `triton` kernel besides the common ones."""
+
+    signature: dict[str, str | int | float | bool] = {}
+    """Type of each parameter that is no constexpr, as for `triton.tools.compile`: `*bf16:16`,
+    `i32:16`, `i32:1`, `none`, a number; `{column}` is filled in from the row. Without it, `source`
+    is a plain function, whose launches are captured."""
+    enable_fp_fusion: bool = True
+    """Whether products and sums may be fused; a column `enable_fp_fusion` says so for a row."""
+    keep: str | None = None
+    """`module:function`, asked as `function(config, target, **row)` which of the configurations
+    of an autotuner to build; by default all of them."""
+
+
+class Triton:
+    """Triton kernels for GPUs of both makers."""
+
+    name = "triton"
+    options = Options
+    toolchain = "triton"
+    python_source = True
+    requires: tuple[str, ...] = ("triton>=3.6",)
+    preload: tuple[str, ...] = ("aot_build.backends.triton.preloaded",)
+    preload_if_named: tuple[str, ...] = ("torch",)
+
+    def serves(self, target: Target) -> bool:
+        return target.kind in ("cuda", "hip")
+
+    def check(self, variant: Variant) -> None:
+        """Raise InputError for what no Triton kernel has."""
+        foreign = {
+            "flags": variant.flags,
+            "include-dirs": variant.include_dirs,
+            "link-flags": variant.link_flags,
+        }
+        for key, given in foreign.items():
+            if given:
+                raise InputError(
+                    f"{key!r} means nothing to a Triton kernel",
+                    {"kernel": variant.kernel.name, "where": variant.where or None},
+                    "compile options such as num_warps are columns of its rows",
+                )
+        if len(variant.source) != 1:
+            raise InputError(
+                f"kernel {variant.kernel.name!r} has {len(variant.source)} sources",
+                {"source": ", ".join(variant.source)},
+                "give it one: package.module:function",
+            )
+
+    # Planning
+
+    def analysis(self, variants: tuple[Variant, ...], configuration: Configuration) -> Action:
+        spec, first = variants[0].kernel, variants[0]
+        options = dict(spec.options)
+        captures = not options.get("signature")
+        rows = tuple(variant.row for variant in variants) if captures else ()
+        keep = options.get("keep")
+        return self._action(
+            first,
+            configuration,
+            CAPTURE if captures else DESCRIBE,
+            f"launches of {first.source[0]}" if captures else f"signature of {first.source[0]}",
+            (
+                ("fusion", options.get("enable-fp-fusion", True)),
+                ("keep", keep),
+                ("rows", rows),
+                ("source", first.source[0]),
+            ),
+        )
+
+    def resolve(
+        self, variants: tuple[Variant, ...], findings: Mapping[str, Any]
+    ) -> tuple[Variant, ...]:
+        return (
+            captured(variants, findings) if "launches" in findings else declared(variants, findings)
+        )
+
+    def action(self, variant: Variant, configuration: Configuration) -> Action:
+        return self._action(
+            variant,
+            configuration,
+            KERNEL,
+            variant.label,
+            (*variant.findings, ("line-info", _line_info(configuration))),
+        )
+
+    def _action(
+        self,
+        variant: Variant,
+        configuration: Configuration,
+        stage: str,
+        label: str,
+        params: tuple[tuple[str, Any], ...],
+    ) -> Action:
+        spec = variant.kernel
+        roles, found = configuration.roles, configuration.env
+        env = {name: roles.encode_text(found[name]) for name in KEYED_ENV if found.get(name)}
+        files = [os.path.abspath(found[name]) for name in FILE_ENV if found.get(name)]
+        return Action(
+            backend=self.name,
+            stage=stage,
+            target=str(variant.target),
+            mode=configuration.mode,
+            params=params,
+            inputs=tuple((roles.encode(path), "") for path in files),
+            toolchain=configuration.toolchain.digest,
+            env=tuple(sorted((env | dict(spec.env)).items())),
+            salt=configuration.salt,
+            kernel=spec.name,
+            label=label,
+            timeout=spec.timeout,
+            retries=spec.retries,
+            memory=spec.memory,
+        )
+
+    # Work
+
+    def perform(self, order: WorkOrder) -> WorkReport:
+        from aot_build.backends.triton import perform
+
+        for name in UNSET_ENV:
+            os.environ.pop(name, None)
+        return perform.STAGES[order.action.stage](order)
+
+
+def _line_info(configuration: Configuration) -> bool:
+    """Lines of the source are told where the mode has compilers tell them."""
+    return any(flag.startswith("-g") for flag in configuration.flags)
+
+
+BACKEND = Triton()
