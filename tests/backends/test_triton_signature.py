@@ -26,9 +26,11 @@ SIGNATURE: dict[str, Value] = {"a": "*{dtype}:16", "n": "i32"}
 ROW: dict[str, Value] = {"dtype": "fp16", "BM": 64, "num_warps": 8}
 
 
-def launch(row: dict[str, Value], signature: dict[str, Value] = SIGNATURE) -> dict[str, Any]:
-    spec = KernelSpec("matmul", "triton", ("demo.kern:matmul",), (TARGET,))
-    variant = Variant(spec, tuple(sorted(row.items())), TARGET, where="kernel 'matmul' configs[0]")
+def launch(
+    row: dict[str, Value], signature: dict[str, Value] = SIGNATURE, target: Target = TARGET
+) -> dict[str, Any]:
+    spec = KernelSpec("matmul", "triton", ("demo.kern:matmul",), (target,))
+    variant = Variant(spec, tuple(sorted(row.items())), target, where="kernel 'matmul' configs[0]")
     return launch_of(variant, FUNCTION, signature, True)
 
 
@@ -74,6 +76,19 @@ def test_what_a_type_says(declared: Value, kind: str, constant: Value, divisible
         [constant] if kind == "constexpr" else []
     )
     assert ([1] in [path for path, _ in found["attrs"]]) == divisible
+
+
+@pytest.mark.parametrize(
+    ("target", "attrs"),
+    [
+        (TARGET, [["tt.divisibility", 16]]),
+        (Target("hip", "gfx942"), [["tt.divisibility", 16], ["tt.pointer_range", 32]]),
+    ],
+)
+def test_a_tensor_may_be_known_to_be_small(target: Target, attrs: list[Any]) -> None:
+    found = launch(ROW, {**SIGNATURE, "a": "*{dtype}:16/2GiB"}, target)
+    assert found["attrs"] == [[[0], attrs]]
+    assert found["signature"][0] == ["a", "*fp16"]
 
 
 def test_a_dtype_constant_is_one() -> None:

@@ -2,6 +2,8 @@
 
 Types are written as for `triton.tools.compile`: `*bf16:16` (a pointer whose address 16 divides),
 `i32:16`, `i32:1` (the constant 1), `none` (the constant None), or a number (that constant).
+`*bf16:16/2GiB` is a tensor that spans less than 2 GiB as well, which AMD's back end makes use of
+and an ordinary launch finds out by itself; it means nothing to CUDA.
 A launch as data has the shape of Triton's own specialisation data:
 
     {"function": "demo.kern:matmul", "signature": [["a", "*fp16"], ["BM", "constexpr"]],
@@ -18,6 +20,8 @@ from aot_build.core.kernel import Value, Variant
 from aot_build.errors import InputError, did_you_mean
 
 DIVISIBLE = ["tt.divisibility", 16]
+SMALL = ["tt.pointer_range", 32]
+SPAN = "/2GiB"
 DTYPES = (
     "i1", "i8", "i16", "i32", "i64", "u1", "u8", "u16", "u32", "u64",
     "fp8e4b15", "fp8e4b8", "fp8e4nv", "fp8e5", "fp8e5b16", "fp16", "bf16", "fp32", "fp64",
@@ -68,12 +72,12 @@ def launch_of(
     constants: list[list[Any]] = []
     attrs: list[list[Any]] = []
     for index, parameter in enumerate(function.parameters):
-        kind, constant, divisible = reader.read(parameter, signature.get(parameter.name))
+        kind, constant, assumed = reader.read(parameter, signature.get(parameter.name))
         types.append([parameter.name, kind])
         if kind == "constexpr":
             constants.append([[index], constant])
-        if divisible:
-            attrs.append([[index], [DIVISIBLE]])
+        if assumed:
+            attrs.append([[index], assumed])
     options = {n: _plain(v) for n, v in row.items() if n in function.options}
     chosen = {"enable_fp_fusion": fusion, **function.defaults, **options}
     return {
@@ -108,22 +112,22 @@ class _Reader:
                     [*names, *self._function.options],
                 )
 
-    def read(self, parameter: Parameter, declared: Value) -> tuple[str, Any, bool]:
-        """Type, which for a constant is "constexpr"; the constant, as data; whether 16 divides."""
+    def read(self, parameter: Parameter, declared: Value) -> tuple[str, Any, list[Any]]:
+        """Type, which for a constant is "constexpr"; the constant, as data; what is assumed."""
         name = parameter.name
         if parameter.constexpr:
             value = self._row.get(name, declared)
             if name not in self._row and isinstance(declared, str) and declared != "constexpr":
                 value = _number(self._fill(declared, name), self._fill(declared, name))
             if name in self._row or declared not in (None, "constexpr"):
-                return "constexpr", _constant(value), False
+                return "constexpr", _constant(value), []
         elif name in self._row or declared is not None:
             value = self._row.get(name, declared)
             return self._typed(name, value, written="row" if name in self._row else "signature")
         elif parameter.annotation and not parameter.has_default:
             return self._typed(name, parameter.annotation, written="annotation")
         if parameter.has_default:
-            return "constexpr", parameter.default, False
+            return "constexpr", parameter.default, []
         where = "a column" if parameter.constexpr else "a type in `signature`"
         raise InputError(
             f"parameter {name!r} of {self._function.name} has no value",
@@ -131,20 +135,21 @@ class _Reader:
             f"give it {where}, or a default",
         )
 
-    def _typed(self, name: str, value: Value, written: str) -> tuple[str, Any, bool]:
+    def _typed(self, name: str, value: Value, written: str) -> tuple[str, Any, list[Any]]:
         if value is None:
-            return "constexpr", None, False
+            return "constexpr", None, []
         if isinstance(value, bool | int | float):
-            return "constexpr", value, False
+            return "constexpr", value, []
         if not isinstance(value, str):
             raise self._error(f"{written} gives {name!r} no type: {value!r}", "", ())
         text = self._fill(value, name)
-        kind, _, hint = text.partition(":")
+        small = text.startswith("*") and text.endswith(SPAN)
+        kind, _, hint = (text.removesuffix(SPAN) if small else text).partition(":")
         if kind.lower() == "none" and not hint:
-            return "constexpr", None, False
+            return "constexpr", None, []
         number = _number(kind, None)
         if number is not None and not hint:
-            return "constexpr", number, False
+            return "constexpr", number, []
         kind = self._kind(kind.strip(), text, name)
         if hint not in ("", "1", "16"):
             raise InputError(
@@ -155,8 +160,11 @@ class _Reader:
         if hint == "1":
             if kind.startswith("*"):
                 raise InputError(f"a pointer is never 1: {name!r} is {text!r}", self._fields())
-            return "constexpr", 1, False
-        return kind, None, hint == "16"
+            return "constexpr", 1, []
+        assumed = [DIVISIBLE] if hint == "16" else []
+        if small and self._variant.target.kind == "hip":
+            assumed.append(SMALL)
+        return kind, None, assumed
 
     def _kind(self, kind: str, text: str, name: str) -> str:
         """A type by Triton's own name."""

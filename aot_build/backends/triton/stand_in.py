@@ -8,7 +8,10 @@ They say so by the class, as a torch function mode is switched off inside of aut
 
 import contextlib
 import functools
+import importlib.util
+import sys
 from collections.abc import Callable, Iterator, Sequence
+from importlib.machinery import ModuleSpec
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -102,17 +105,55 @@ def _nothing_runs(*args: object, **kwargs: object) -> Any:
 
 
 def describe(target: Target) -> None:
-    """Make Triton's driver and torch, where it is installed, describe the target."""
+    """Make Triton's driver describe the target, and torch as soon as somebody imports it."""
     from triton.runtime.driver import driver
 
     # First the driver: once torch says that there is a GPU, Triton would look for its own.
     driver.set_active(StandIn(target))
-    with contextlib.suppress(ImportError):
-        import torch
+    if "torch" in sys.modules:
+        _describe_torch(sys.modules["torch"], target)
+    else:
+        sys.meta_path.insert(0, _Torch(target))
 
-        _describe_version(torch, target)
-        _describe_cuda(torch, hardware_of(target), target.kind)
-        _claim_tensors(torch)
+
+class _Torch:
+    """Finds torch where it lies, and has it describe the target once it is imported.
+
+    It takes seconds to import, which a module of kernels may have no need of.
+    """
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._loader: Any = None
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        """See importlib.abc.MetaPathFinder."""
+        if name != "torch":
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
+        if spec is not None:
+            self._loader, spec.loader = spec.loader, self  # type: ignore[assignment]
+        return spec
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loader, name)
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        """See importlib.abc.Loader."""
+        found: ModuleType | None = self._loader.create_module(spec)
+        return found
+
+    def exec_module(self, module: ModuleType) -> None:
+        """See importlib.abc.Loader."""
+        self._loader.exec_module(module)
+        _describe_torch(module, self._target)
+
+
+def _describe_torch(torch: ModuleType, target: Target) -> None:
+    _describe_version(torch, target)
+    _describe_cuda(torch, hardware_of(target), target.kind)
+    _claim_tensors(torch)
 
 
 def _describe_version(torch: ModuleType, target: Target) -> None:
