@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch")
 
 import aot_kernels  # noqa: E402
 from aot_kernels.cpu.gemm import LARGE, SKINNY  # noqa: E402
-from aot_kernels.cpu.library import DTYPES  # noqa: E402
+from aot_kernels.tensors import DTYPES  # noqa: E402
 
 ROWS = Path(__file__).parents[2] / "kernels/aot_kernels/cpu/gemm.csv"
 pytestmark = pytest.mark.torch

@@ -12,8 +12,8 @@ import pytest
 torch = pytest.importorskip("torch")
 
 import aot_kernels  # noqa: E402
-from aot_kernels.cpu.library import DTYPES  # noqa: E402
 from aot_kernels.cpu.rmsnorm import FIXED  # noqa: E402
+from aot_kernels.tensors import DTYPES  # noqa: E402
 
 ROWS = Path(__file__).parents[2] / "kernels/aot_kernels/cpu/rmsnorm.csv"
 pytestmark = pytest.mark.torch
@@ -111,6 +111,18 @@ def test_many_rows_over_many_threads(target):
         torch.set_num_threads(before)
 
 
+@dtypes
+@pytest.mark.parametrize("shape", [(5, 64), (3, 4, 100), (7,), (0, 8)], ids=str)
+def test_sum_with_a_residual(target, dtype, shape):
+    x, residual = torch.randn(shape).to(dtype), torch.randn(shape).to(dtype)
+    weight = torch.randn(shape[-1]).to(dtype)
+    y, total = aot_kernels.add_rmsnorm(x, residual, weight, eps=0.5)
+    assert torch.equal(total, x + residual) and total.is_contiguous()
+    assert torch.equal(y, aot_kernels.rmsnorm(total, weight, eps=0.5))
+    y, total = aot_kernels.add_rmsnorm(x.mT.contiguous().mT if x.dim() > 1 else x, x, weight)
+    assert torch.equal(total, x + x) and total.is_contiguous()
+
+
 def test_what_does_not_fit(shipped: ModuleType):
     x = torch.ones(2, 8)
     with pytest.raises(ValueError, match=r"x \(2, 8\), weight \(7,\)"):
@@ -123,6 +135,12 @@ def test_what_does_not_fit(shipped: ModuleType):
         aot_kernels.rmsnorm(x.long(), torch.ones(8).long())
     with pytest.raises(TypeError, match="on meta"):
         aot_kernels.rmsnorm(x.to("meta"), torch.ones(8))
+    with pytest.raises(TypeError, match=r"weight is a .* tensor on meta"):
+        aot_kernels.rmsnorm(x, torch.ones(8).to("meta"))
+    with pytest.raises(ValueError, match=r"x \(2, 8\), residual \(8,\)"):
+        aot_kernels.add_rmsnorm(x, torch.ones(8), torch.ones(8))
+    with pytest.raises(ValueError, match=r"add_rmsnorm: .* weight \(7,\)"):
+        aot_kernels.add_rmsnorm(x, x, torch.ones(7))
 
 
 def test_rows_are_those_that_the_launcher_asks_for():

@@ -1,0 +1,90 @@
+"""The operations themselves: what they promise, on whatever device their tensors are.
+
+On a CPU they call shipped libraries. On a GPU they launch shipped Triton kernels, through Triton
+where it is installed, else through the artifact's own loader. A device that nothing is shipped for
+is served by Triton's compiler, or in strict mode (`AOT_RUNTIME=strict`) not at all.
+"""
+
+import torch
+
+from aot_kernels.tensors import check
+
+
+def gemm(a: torch.Tensor, b: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
+    """`a @ b + bias`: (M, K) by (K, N) to (M, N), `bias` of (N,), all of one dtype.
+
+    bf16, fp16 or fp32; multiplied without rounding (no tf32), summed in fp32, rounded once. Any
+    strides. K = 0 gives the bias, or zeros. Repeatable: the order of summation depends on shapes,
+    strides and the device, on a CPU not on the number of its threads, which are
+    `torch.get_num_threads()`.
+
+    On a GPU, operands are copied where their pointers are not aligned to 16 bytes, their longer
+    strides or K no multiples of 16, or their layout is one that nothing is shipped for; what has
+    one stride of 1 and is aligned is not. K and N are below 2 ** 23 there.
+
+    Raises TypeError for dtypes and devices, ValueError for shapes, `_aot.KernelNotFound` where the
+    package was built without a variant.
+    """
+    check("gemm", a=a, b=b, **({} if bias is None else {"bias": bias}))
+    left, right = tuple(a.shape), tuple(b.shape)
+    fits = len(left) == 2 == len(right) and left[1] == right[0]
+    if not fits or (bias is not None and tuple(bias.shape) != right[1:]):
+        given = f"a {left}, b {right}" + ("" if bias is None else f", bias {tuple(bias.shape)}")
+        raise ValueError(f"gemm: expected a (M, K), b (K, N) and bias (N,); got {given}")
+    if a.is_cuda:
+        from aot_kernels.gpu.gemm import gemm as on_gpu
+
+        return on_gpu(a, b, bias)
+    from aot_kernels.cpu.gemm import gemm as on_cpu
+
+    return on_cpu(a, b, bias)
+
+
+def rmsnorm(x: torch.Tensor, weight: torch.Tensor, eps: float = 1e-6) -> torch.Tensor:
+    """`x * rsqrt(mean(x ** 2) + eps) * weight` over the last dimension: (..., N) and (N,).
+
+    bf16, fp16 or fp32, both of one dtype; computed in fp32, rounded once. Rows may lie any stride
+    apart; the result is contiguous. Uses up to `torch.get_num_threads()` threads of a CPU. On a
+    GPU, operands are copied where their pointers are not aligned to 16 bytes, or N or the stride
+    of the rows is no multiple of 16.
+
+    Raises TypeError for dtypes and devices, ValueError for shapes, `_aot.KernelNotFound` where the
+    package was built without a variant.
+    """
+    check("rmsnorm", x=x, weight=weight)
+    _check_rows("rmsnorm", x, weight)
+    if x.is_cuda:
+        from aot_kernels.gpu.rmsnorm import rmsnorm as on_gpu
+
+        return on_gpu(x, weight, eps)[0]
+    from aot_kernels.cpu.rmsnorm import rmsnorm as on_cpu
+
+    return on_cpu(x, weight, eps)
+
+
+def add_rmsnorm(
+    x: torch.Tensor, residual: torch.Tensor, weight: torch.Tensor, eps: float = 1e-6
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """`rmsnorm(x + residual, weight, eps)`, and the sum itself, as it is stored: rounded.
+
+    `residual` has the shape of `x`. One kernel on a GPU. Else as `rmsnorm`.
+    """
+    check("add_rmsnorm", x=x, residual=residual, weight=weight)
+    if residual.shape != x.shape:
+        given = f"x {tuple(x.shape)}, residual {tuple(residual.shape)}"
+        raise ValueError(f"add_rmsnorm: expected x and residual of one shape; got {given}")
+    _check_rows("add_rmsnorm", x, weight)
+    if x.is_cuda:
+        from aot_kernels.gpu.rmsnorm import rmsnorm as on_gpu
+
+        return on_gpu(x, weight, eps, residual)
+    from aot_kernels.cpu.rmsnorm import rmsnorm as on_cpu
+
+    total = (x + residual).contiguous()
+    return on_cpu(total, weight, eps), total
+
+
+def _check_rows(operation: str, x: torch.Tensor, weight: torch.Tensor) -> None:
+    if x.dim() == 0 or tuple(weight.shape) != (x.shape[-1],):
+        given = f"x {tuple(x.shape)}, weight {tuple(weight.shape)}"
+        raise ValueError(f"{operation}: expected x (..., N) and weight (N,); got {given}")

@@ -1,0 +1,133 @@
+"""What the launchers launch has the specialisation that was declared, so that what ships serves."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("triton")
+
+import aot_kernels
+
+from tests.kernels.rows import ROOT, declared, rows, signature
+
+KERNELS = ("gpu_gemm", "gpu_gemm_sum", "gpu_rmsnorm")
+pytestmark = [pytest.mark.torch, pytest.mark.triton]
+
+
+def python(*arguments: object, **env: str) -> str:
+    """Run a script that sees this checkout. Gives its stdout."""
+    roots = [str(Path(aot_kernels.__file__).parents[1]), str(ROOT), *sys.path]
+    done = subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(roots), **env},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def specialisation(kernel, row):
+    """Parameter -> its type or constant; parameters that 16 divides; options."""
+    types = signature(kernel, row)
+    kinds = {name: kind.partition(":")[0] for name, kind in types.items()}
+    divisible = {name for name, kind in types.items() if kind.endswith(":16")}
+    return kinds, divisible
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", ["cuda:sm_90a", "hip:gfx942"])
+def test_every_launch_is_of_a_declared_variant(target):
+    launches = json.loads(python(Path(__file__).with_name("launched.py"), target))
+    served = set()
+    for launch in launches:
+        (kernel,) = (name for name in KERNELS if declared(name)["source"] == launch["function"])
+        names, kinds = launch["parameters"], launch["signature"]
+        constants = {
+            names[path[0]]: value
+            for path, value in zip(launch["constant_keys"], launch["constant_vals"], strict=True)
+        }
+        divisible = {
+            names[path[0]]
+            for path, attrs in zip(launch["attrs_keys"], launch["attrs_vals"], strict=True)
+            if ["tt.divisibility", 16] in attrs
+        }
+        types = {name: kind for name, kind in kinds.items() if kind != "constexpr"}
+        fit = []
+        for number, (built_for, row) in enumerate(rows(kernel)):
+            columns = {name: v for name, v in row.items() if name != "dtype"}
+            given = {name: v for name, v in columns.items() if name in names}
+            options = {name: v for name, v in columns.items() if name not in names}
+            if (
+                built_for == target
+                and specialisation(kernel, row)[0] == types
+                and given == constants
+                and options.items() <= launch["options"].items()
+            ):
+                assert specialisation(kernel, row)[1] <= divisible
+                fit.append(number)
+        assert len(fit) == 1, launch
+        served |= {(kernel, fit[0])}
+    shipped = {
+        (kernel, number)
+        for kernel in KERNELS
+        for number, (built_for, _) in enumerate(rows(kernel))
+        if built_for == target
+    }
+    assert served == shipped, "every variant is of use"
+
+
+def test_import_of_the_package_is_light():
+    heavy = "{'typing', 'torch', 'triton', 'ctypes', 'json', 'aot_build', 'aot_kernels._aot'}"
+    python("-S", "-c", f"import aot_kernels, sys; assert not {heavy} & {{*sys.modules}}")
+
+
+def test_kernels_import_where_nothing_was_built():
+    script = (
+        "import sys; sys.modules['aot_kernels._aot'] = None\n"
+        "from aot_kernels.triton.gemm import gemm; print(type(gemm).__name__)"
+    )
+    assert python("-c", script).strip() == "JITFunction"
+
+
+def test_a_gpu_that_nothing_is_shipped_for(tmp_path):
+    """Triton compiles a spare row, unless it may not; without Triton nothing runs."""
+    script = tmp_path / "calls.py"
+    script.write_text(
+        "import sys\n"
+        "if sys.argv[1] == 'absent': sys.modules['triton'] = None\n"
+        "import torch\n"
+        "from types import SimpleNamespace\n"
+        "from aot_kernels.gpu import variants, gemm\n"
+        "class Missing(LookupError): pass\n"
+        "def miss(name, device, **row): raise Missing(name)\n"
+        "aot = SimpleNamespace(table=miss, select=miss, KernelNotFound=Missing,\n"
+        "    strict=lambda: sys.argv[1] == 'strict', install=lambda: None)\n"
+        "sys.modules['aot_kernels._aot'] = aot\n"
+        "try: print([v.row['BM'] for v in gemm.GEMM.variants(torch.device('cuda', 0), 'bf16')])\n"
+        "except Missing as missing: print('missing', missing)\n"
+    )
+    assert python(script, "present").strip() == "[64, 64]"
+    assert python(script, "strict").strip() == "missing gpu_gemm"
+    assert python(script, "absent").strip() == "missing gpu_gemm"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", ["cuda:sm_90a", "hip:gfx942"])
+def test_shipped_binaries_serve_ordinary_launches(shipped, target, tmp_path):
+    if target not in {
+        v["target"] for v in shipped.manifest()["kernels"].get("gpu_gemm", {}).get("variants", ())
+    }:
+        pytest.skip(f"nothing is built for {target}")
+    script = (
+        "import sys; from tests import stub_driver; gpu = stub_driver.plug_in(sys.argv[1])\n"
+        "from tests.kernels import launched; launched.calls()\n"
+        "print(len(gpu.compiles), len(set(gpu.launches)))"
+    )
+    compiles, launched = map(int, python("-c", script, target, AOT_RUNTIME="strict").split())
+    assert compiles == 0 and launched >= 10
