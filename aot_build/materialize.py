@@ -1,6 +1,6 @@
-"""Place a build's blobs, its manifest and the runtime module into the result folder.
+"""Place a build's blobs, its manifest and the runtime into the result folder.
 
-    <project>/build/aot/<package>/_aot/   manifest.json, __init__.py, and the blobs beside them
+    <project>/build/aot/<package>/_aot/   manifest.json, __init__.py ..., and the blobs beside them
 
 Each blob is a verified copy. The manifest goes first and comes last: a folder without one is
 unfinished. Files that no longer belong there are removed.
@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 import aot_build.runtime
-from aot_build.core.manifest import Entry, manifest, place
+from aot_build.core.manifest import Entry, manifest, manifest_text, place
 from aot_build.core.store import Store
 from aot_build.files import Stat, stat_row, write_atomic
 from aot_build.layout import MANIFEST, RUNTIME
@@ -64,19 +64,20 @@ class ResultFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         made = manifest(self._package, mode, producer, entries)
         others = self._others(made, only) if only is not None else set()
-        text = json.dumps(made, indent=1) + "\n"
+        text = manifest_text(made).encode()
         wanted = self._wanted(entries) | others
-        if not self._holds_text(MANIFEST, text.encode()):
+        if not self._holds_text(MANIFEST, text):
             (self.path / MANIFEST).unlink(missing_ok=True)
         self._clear_the_way(wanted)
         damaged = [entry for entry in entries if not self._place(entry, store)]
         if damaged:
             raise DamagedBlobs(damaged)
-        runtime = Path(aot_build.runtime.__file__).read_bytes()
-        for name, content in ((RUNTIME, runtime), (MANIFEST, text.encode())):
+        runtime = Path(aot_build.runtime.__file__).parent
+        own = [(name, (runtime / name).read_bytes()) for name in RUNTIME]
+        for name, content in (*own, (MANIFEST, text)):
             if not self._holds_text(name, content):
                 write_atomic(self.path / name, content)
-        self._prune({*wanted, MANIFEST, RUNTIME})
+        self._prune({*wanted, MANIFEST, *RUNTIME})
         self._index = {name: row for name, row in self._index.items() if name in wanted}
         write_atomic(self._index_path, msgspec.msgpack.encode(self._index))
 
@@ -101,7 +102,7 @@ class ResultFolder:
     def rows(self) -> list[tuple[str, tuple[int, int, int]]]:
         """Inode, size, mtime_ns of every file of the folder, for the snapshot."""
         placed = [(name, row.stat) for name, row in self._index.items()]
-        placed += [(name, stat_row(self.path / name)) for name in (MANIFEST, RUNTIME)]
+        placed += [(name, stat_row(self.path / name)) for name in (MANIFEST, *RUNTIME)]
         return [(name, (stat[1], stat[2], stat[3])) for name, stat in sorted(placed)]
 
     def _wanted(self, entries: list[Entry]) -> set[str]:

@@ -1,4 +1,4 @@
-"""`<package>._aot` in a worker, where nothing is built yet: the runtime module, with no kernels.
+"""`<package>._aot` in a worker, where nothing is built yet: the runtime, with no kernels.
 
 A package that calls `_aot.install()` when it is imported must import in the very build that makes
 its `_aot`; and what an earlier build left in the source tree must not be read.
@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
+from aot_build.layout import MANIFEST, RUNTIME
+
 EMPTY = {"version": 1, "package": "", "mode": "", "producer": "", "toolchains": {}, "kernels": {}}
 
 
@@ -20,9 +22,9 @@ class UnbuiltKernels:
     """Finds one module, `<package>._aot`; it is laid out in `scratch` when somebody imports it."""
 
     def __init__(self, package: str, runtime: str, scratch: str) -> None:
-        """`runtime` is the path of the runtime module's source."""
+        """`runtime` is the path of the runtime's `__init__.py`; the rest lies beside it."""
         self._name = f"{package}._aot"
-        self._runtime = runtime
+        self._runtime = os.path.dirname(runtime)
         self._folder = os.path.join(scratch, "_aot")
 
     def start(self) -> None:
@@ -36,7 +38,9 @@ class UnbuiltKernels:
         if name != self._name:
             return None
         os.makedirs(self._folder, exist_ok=True)
-        source = shutil.copy(self._runtime, os.path.join(self._folder, "__init__.py"))
-        with open(os.path.join(self._folder, "manifest.json"), "w") as stream:
+        for each in RUNTIME:
+            shutil.copy(os.path.join(self._runtime, each), self._folder)
+        with open(os.path.join(self._folder, MANIFEST), "w") as stream:
             json.dump({**EMPTY, "package": name.rpartition(".")[0]}, stream)
+        source = os.path.join(self._folder, RUNTIME[0])
         return importlib.util.spec_from_file_location(name, source)

@@ -45,12 +45,12 @@ def deliver(result: Path, folder: Path) -> None:
             raise DamagedResult(source)
         if not copy_verified(source, folder / name, digest, MODE):
             raise DamagedResult(source, digest)
-    for name in (RUNTIME, MANIFEST):
+    for name in (*RUNTIME, MANIFEST):
         if not (result / name).is_file():
             raise DamagedResult(result / name)
         write_atomic(folder / name, (result / name).read_bytes())
         (folder / name).chmod(MODE)
-    prune(folder, {*digests, RUNTIME, MANIFEST})
+    prune(folder, {*digests, *RUNTIME, MANIFEST})
 
 
 def listed(result: Path) -> dict[str, str]:
@@ -70,7 +70,7 @@ def names(result: Path) -> list[str]:
     """Every file of a result, sorted; empty where there is none."""
     if not (result / MANIFEST).is_file():
         return []
-    return sorted({*listed(result), RUNTIME, MANIFEST})
+    return sorted({*listed(result), *RUNTIME, MANIFEST})
 
 
 def prune(folder: Path, keep: set[str]) -> None:

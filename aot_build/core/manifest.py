@@ -12,8 +12,13 @@
 `path` is relative to the manifest. A variant of one file lies at `<kernel>/<target>/<id>-<name>`,
 one of several in the folder `<kernel>/<target>/<id>/`. Kernels are sorted by name, variants by
 target and canonical row, so that equal builds write equal bytes.
+
+As text it is JSON without spaces, broken into lines: one for each variant, which begins with the
+target and the row, its columns sorted by name. The runtime module finds a variant by that text and
+parses its line alone; it reads a manifest that was laid out otherwise, too, but all of it at once.
 """
 
+import json
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -69,6 +74,29 @@ def manifest(package: str, mode: str, producer: str, entries: list[Entry]) -> di
         },
         "kernels": kernels,
     }
+
+
+def manifest_text(made: dict[str, Any]) -> str:
+    """A manifest as the text of its file."""
+    head = [f"{_text(name)}:{_text(value)}," for name, value in made.items() if name != "kernels"]
+    kernels = ",\n".join(_kernel_text(name, kernel) for name, kernel in made["kernels"].items())
+    lines = ["{" + head[0], *head[1:], '"kernels":{', *([kernels] if kernels else ()), "}}", ""]
+    return "\n".join(lines)
+
+
+def _kernel_text(name: str, kernel: dict[str, Any]) -> str:
+    variants = ",\n".join(map(_variant_text, kernel["variants"]))
+    return f'{_text(name)}:{{"backend":{_text(kernel["backend"])},"variants":[\n{variants}\n]}}'
+
+
+def _variant_text(variant: dict[str, Any]) -> str:
+    """Target and row first, sorted: what the runtime searches the text for."""
+    row = dict(sorted(variant["row"].items()))
+    return _text(dict.fromkeys(("target", "row")) | variant | {"row": row})
+
+
+def _text(value: object) -> str:
+    return json.dumps(value, separators=(",", ":"))
 
 
 def _order(entry: Entry) -> tuple[str, str, bytes]:

@@ -11,12 +11,13 @@ import msgspec
 from aot_build.core.kernel import KernelSpec, Value
 from aot_build.core.row import is_code
 from aot_build.errors import InputError, did_you_mean
+from aot_build.layout import MANIFEST, RUNTIME
 from aot_build.settings.check import size
 from aot_build.settings.document import ROOT, Document, KeyPath, show_path
 
 T = TypeVar("T")
 PLACEHOLDERS = ("project", "out_dir", "target")
-TAKEN = ("manifest.json", "__init__.py", "__pycache__")
+TAKEN = (MANIFEST, *RUNTIME, "__pycache__")
 """What lies beside the kernels' folders in a result, on file systems of any case."""
 
 

@@ -15,6 +15,7 @@ from aot_build import frontend
 from aot_build.commands import hook
 from aot_build.errors import AotBuildError
 from aot_build.events import Summary
+from aot_build.layout import RUNTIME
 
 PYPROJECT = """
 [project]
@@ -96,7 +97,8 @@ def write_result(folder: Path, artifacts: dict[str, bytes]) -> None:
     }
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "manifest.json").write_text(json.dumps(manifest))
-    (folder / "__init__.py").write_text("# the runtime module\n")
+    for name in RUNTIME:
+        (folder / name).write_text("# the runtime\n")
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from setuptools.command.build_py import build_py
 
 from aot_build.commands import hook
 from aot_build.errors import EnvironmentProblem, InputError, KernelsFailed
+from aot_build.layout import RUNTIME
 
 pytestmark = pytest.mark.filterwarnings("ignore::setuptools.SetuptoolsDeprecationWarning")
 
@@ -32,7 +33,7 @@ def shipped(folder: Path) -> list[str]:
     return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
 
 
-RESULT = ["__init__.py", "manifest.json", "scale/cpu/0a-scale.so"]
+RESULT = sorted([*RUNTIME, "manifest.json", "scale/cpu/0a-scale.so"])
 
 
 def test_build_starts_kernels_first_and_joins_them_last(driver, setup):

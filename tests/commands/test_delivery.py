@@ -10,6 +10,7 @@ import pytest
 from setuptools import errors
 
 from aot_build.commands.deliver import DamagedResult, deliver, names, remove
+from aot_build.layout import RUNTIME
 from aot_build.locking import locked
 
 pytestmark = pytest.mark.filterwarnings("ignore::setuptools.SetuptoolsDeprecationWarning")
@@ -107,7 +108,7 @@ def lose(result: Path) -> None:
 
 
 def lose_runtime(result: Path) -> None:
-    (result / "__init__.py").unlink()
+    (result / RUNTIME[-1]).unlink()
 
 
 def garble(result: Path) -> None:

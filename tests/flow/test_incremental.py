@@ -5,6 +5,8 @@ import time
 
 import pytest
 
+from aot_build.layout import RUNTIME
+
 pytestmark = pytest.mark.compiler
 
 
@@ -49,7 +51,7 @@ def test_manifest_names_every_artifact_with_its_digest(project):
     for file in files:
         assert hashlib.sha256(found[file["path"]]).hexdigest() == file["sha256"]
         assert len(found[file["path"]]) == file["size"]
-    assert set(found) == {f["path"] for f in files} | {"manifest.json", "__init__.py"}
+    assert set(found) == {f["path"] for f in files} | {"manifest.json", *RUNTIME}
 
 
 @pytest.mark.parametrize(

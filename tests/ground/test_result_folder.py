@@ -17,6 +17,7 @@ from aot_build.core.target import Target
 from aot_build.core.toolchain import Toolchain
 from aot_build.core.trace import Trace
 from aot_build.files import write_atomic
+from aot_build.layout import MANIFEST, RUNTIME
 from aot_build.materialize import DamagedBlobs, ResultFolder
 from aot_build.store.local import LocalStore
 
@@ -72,7 +73,7 @@ def test_blobs_manifest_and_runtime(results: Results) -> None:
     entry = results.entry(64)
     results.fill(entry)
     files = results.files()
-    assert set(files) == {only(entry), "manifest.json", "__init__.py"}
+    assert set(files) == {only(entry), MANIFEST, *RUNTIME}
     assert files[only(entry)] == b"64" * 9
     told = json.loads(files["manifest.json"])
     assert told["package"] == "demo.sub" and told["mode"] == "release"
@@ -97,7 +98,7 @@ def test_what_no_longer_belongs_there_goes(results: Results) -> None:
     (results.path / "loose").symlink_to("/etc/hostname")
     (results.path / "loose folder").symlink_to("/etc")
     results.fill(one)
-    assert set(results.files()) == {only(one), "manifest.json", "__init__.py"}
+    assert set(results.files()) == {only(one), MANIFEST, *RUNTIME}
     assert sorted(os.listdir(results.path / "scale" / "cpu")) == [os.path.basename(only(one))]
     assert not (results.path / "loose folder").is_symlink() and os.path.exists("/etc")
     assert results.states()[only(one)] == kept
@@ -108,7 +109,7 @@ def test_a_build_of_nothing_leaves_only_the_manifest(results: Results, empty: bo
     if not empty:
         results.fill(results.entry(64))
     results.fill()
-    assert set(results.files()) == {"manifest.json", "__init__.py"}
+    assert set(results.files()) == {MANIFEST, *RUNTIME}
 
 
 SHAPES: dict[str, dict[str, bytes]] = {
@@ -129,7 +130,8 @@ def test_files_become_folders_and_folders_files(results: Results, before: str, a
     places = place(entry.variant, entry.artifacts)
     expected = {places[name]: content for name, content in SHAPES[after].items()}
     files = results.files()
-    del files["manifest.json"], files["__init__.py"]
+    for name in (MANIFEST, *RUNTIME):
+        del files[name]
     assert files == expected
 
 
@@ -160,7 +162,7 @@ def test_a_missing_manifest_and_runtime_come_back(results: Results) -> None:
     entry = results.entry(64)
     results.fill(entry)
     before = results.files()
-    for name in ("manifest.json", "__init__.py"):
+    for name in (MANIFEST, *RUNTIME):
         (results.path / name).write_bytes(b"{}")
     results.fill(entry)
     assert results.files() == before
@@ -191,7 +193,7 @@ def test_a_lost_index_costs_only_copying(results: Results) -> None:
 def test_rows_for_the_snapshot(results: Results) -> None:
     entry = results.entry(64)
     rows = dict(results.fill(entry).rows())
-    assert set(rows) == {only(entry), "manifest.json", "__init__.py"}
+    assert set(rows) == {only(entry), MANIFEST, *RUNTIME}
     for name, row in rows.items():
         found = os.stat(results.path / name)
         assert row == (found.st_ino, found.st_size, found.st_mtime_ns)

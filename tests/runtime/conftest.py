@@ -2,8 +2,6 @@
 
 import hashlib
 import importlib
-import json
-import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,19 +10,26 @@ from typing import Any
 
 import pytest
 
-import aot_build.runtime
 from aot_build.core.artifact import Artifact
 from aot_build.core.kernel import KernelSpec, Value, Variant
-from aot_build.core.manifest import Entry, manifest, place
+from aot_build.core.manifest import Entry, manifest, manifest_text, place
 from aot_build.core.target import Target, parse_target
 from aot_build.core.toolchain import Toolchain
+from tests.runtime.packages import lay_out
 
 Row = dict[str, Value]
-Shipped = tuple[str, str, Row, dict[str, bytes]]
-"""Kernel, target, row, relative file name -> content."""
+Shipped = tuple[Any, ...]
+"""Kernel, target, row, relative file name -> content; and metadata, where a test is about it."""
 
 
-def entry(kernel: str, target: str, row: Row, files: dict[str, bytes], backend: str) -> Entry:
+def entry(
+    backend: str,
+    kernel: str,
+    target: str,
+    row: Row,
+    files: dict[str, bytes],
+    metadata: dict[str, Any] | None = None,
+) -> Entry:
     found: Target = parse_target(target)
     spec = KernelSpec(kernel, backend, (f"{kernel}.cpp",), (found,))
     artifacts = tuple(
@@ -32,7 +37,8 @@ def entry(kernel: str, target: str, row: Row, files: dict[str, bytes], backend: 
         for name, content in files.items()
     )
     variant = Variant(spec, tuple(sorted(row.items())), found)
-    return Entry(variant, Toolchain("g++", "12", "d" * 32), artifacts, {"symbol": kernel})
+    toolchain = Toolchain("g++", "12", "d" * 32)
+    return Entry(variant, toolchain, artifacts, metadata or {"symbol": kernel})
 
 
 @pytest.fixture
@@ -42,15 +48,15 @@ def ship(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[.
 
     def write(*shipped: Shipped, backend: str = "cpp") -> ModuleType:
         root = tmp_path / "shipping" / "_aot"
-        root.mkdir(parents=True)
+        root.parent.mkdir()
         (root.parent / "__init__.py").touch()
-        shutil.copy(aot_build.runtime.__file__, root / "__init__.py")
-        entries = [entry(*each, backend) for each in shipped]
-        for each, (_, _, _, files) in zip(entries, shipped, strict=True):
+        lay_out(root)
+        entries = [entry(backend, *each) for each in shipped]
+        for each, (_, _, _, files, *_) in zip(entries, shipped, strict=True):
             for name, path in place(each.variant, each.artifacts).items():
                 (root / path).parent.mkdir(parents=True, exist_ok=True)
                 (root / path).write_bytes(files[name])
-        text = json.dumps(manifest("shipping", "release", "test", entries))
+        text = manifest_text(manifest("shipping", "release", "test", entries))
         (root / "manifest.json").write_text(text)
         return importlib.import_module("shipping._aot")
 

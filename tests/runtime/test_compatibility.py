@@ -4,13 +4,70 @@ from typing import Any
 
 import pytest
 
-from aot_build.core.target import CPU_ARCHES, CUDA_ARCHES
-from aot_build.runtime import _capability, _cpu_arches, _named_machine, compatible
+from aot_build.core.target import CPU_ARCHES, CUDA_ARCHES, HIP_ARCHES, known_targets
+from aot_build.runtime._devices import _capability, _cpu_arches, _named_machine, compatible
 
 V2 = "cx16 lahf_lm pni popcnt sse4_1 sse4_2 ssse3"
 V3 = V2 + " abm avx avx2 bmi1 bmi2 f16c fma movbe xsave"
 V4 = V3 + " avx512bw avx512cd avx512dq avx512f avx512vl"
 ARM82 = "fp asimd asimdrdm atomics crc32 dcpop"
+
+
+CUDA = {
+    (6, 1): "",
+    (7, 0): "sm_70",
+    (7, 2): "sm_72 sm_70",
+    (7, 5): "sm_75 sm_72 sm_70",
+    (8, 0): "sm_80",
+    (8, 6): "sm_86 sm_80",
+    (8, 7): "sm_87 sm_86 sm_80",
+    (8, 8): "sm_88 sm_87 sm_86 sm_80",
+    (8, 9): "sm_89 sm_88 sm_87 sm_86 sm_80",
+    (9, 0): "sm_90a sm_90",
+    (9, 1): "sm_90",
+    (10, 0): "sm_100a sm_100f sm_100",
+    (10, 1): "sm_100f sm_100",
+    (10, 3): "sm_103a sm_103f sm_100f sm_103 sm_100",
+    (11, 0): "sm_110a sm_110f sm_110",
+    (12, 0): "sm_120a sm_120f sm_120",
+    (12, 1): "sm_121a sm_121f sm_120f sm_121 sm_120",
+    (13, 0): "",
+}
+"""Capability of a GPU -> all the targets there are that it runs, best first."""
+CPU = {
+    "x86-64-v4": "x86-64-v4 x86-64-v3 x86-64-v2 x86-64",
+    "x86-64-v3": "x86-64-v3 x86-64-v2 x86-64",
+    "x86-64-v2": "x86-64-v2 x86-64",
+    "x86-64": "x86-64",
+    "armv9-a": "armv9-a armv8.2-a armv8-a",
+    "armv8.2-a": "armv8.2-a armv8-a",
+    "armv8-a": "armv8-a",
+}
+
+
+@pytest.mark.parametrize(("capability", "best_first"), CUDA.items())
+def test_every_nvidia_gpu(capability: tuple[int, int], best_first: str) -> None:
+    expected = [f"cuda:{arch}" for arch in best_first.split()]
+    assert compatible(known_targets(), ("cuda", *capability)) == expected
+    assert compatible(reversed(known_targets()), ("cuda", *capability)) == expected
+
+
+def test_the_table_names_every_architecture() -> None:
+    assert {arch for row in CUDA.values() for arch in row.split()} == set(CUDA_ARCHES)
+    assert {"", *CPU} == set(CPU_ARCHES)
+
+
+@pytest.mark.parametrize("arch", HIP_ARCHES)
+@pytest.mark.parametrize("suffix", ["", ":xnack+", ":sramecc+:xnack-"])
+def test_every_amd_gpu(arch: str, suffix: str) -> None:
+    machine = _named_machine(f"hip:{arch}{suffix}")
+    assert compatible(known_targets(), machine) == [f"hip:{arch}"]
+
+
+@pytest.mark.parametrize(("arch", "best_first"), CPU.items())
+def test_every_processor(arch: str, best_first: str) -> None:
+    expected = [*(f"cpu:{each}" for each in best_first.split()), "cpu"]
+    assert compatible(known_targets(), _named_machine(f"cpu:{arch}")) == expected
 
 
 @pytest.mark.parametrize(

@@ -1,15 +1,18 @@
 """The files around a look-up: manifests that are absent or damaged, verify, install, strict."""
 
+import ast
 import json
 import os
 import stat
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+import aot_build.runtime
+from aot_build.layout import RUNTIME
 
 ROW = {"T": "float", "BLOCK": 128}
 
@@ -95,14 +98,14 @@ def test_install_is_silent_without_launched_kernels(
 def test_install_in_strict_mode_refuses_what_would_compile(
     ship: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    aot = ship(("k", "cuda:sm_90", {}, {"k.cubin": b""}), backend="triton")
+    aot = ship(("k", "cuda:sm_90", {}, {"k.cubin": b""}), backend="flydsl")
     aot.install()
     aot._state.strict = None
     monkeypatch.setenv("AOT_RUNTIME", "strict")
-    with pytest.raises(aot.KernelNotFound, match=r"launches of k \(triton\) would compile"):
+    with pytest.raises(aot.KernelNotFound, match=r"launches of k \(flydsl\) would compile"):
         aot.install()
     seen: list[list[str]] = []
-    aot._HOOKS["triton"] = seen.append
+    aot._HOOKS["flydsl"] = seen.append
     aot.install()
     assert seen == [["k"]]
 
@@ -139,31 +142,27 @@ def test_a_child_forked_during_a_lookup_does_not_hang(aot: Any) -> None:
     subprocess.run([sys.executable, "-c", code], cwd=root_of(aot).parents[1], check=True)
 
 
-def test_a_manifest_of_five_thousand_opens_at_the_cost_of_its_json(ship: Any) -> None:
-    aot = ship(*(("k", "cpu", {"X": 1, "Y": y, "T": "float"}, {"k.so": b""}) for y in range(5)))
-    path = root_of(aot) / "manifest.json"
-    content = json.loads(path.read_text())
-    row = content["kernels"]["k"]["variants"][0]
-    for name in range(10):
-        variants = [{**row, "row": {**row["row"], "Y": y}} for y in range(500)]
-        content["kernels"][f"k{name}"] = {"backend": "cpp", "variants": variants}
-    text = json.dumps(content)
-    path.write_text(text)
+def test_the_files_that_ship_are_those_of_the_runtime() -> None:
+    folder = Path(aot_build.runtime.__file__).parent
+    assert tuple(sorted(path.name for path in folder.glob("*.py"))) == RUNTIME
+    assert [path.name for path in folder.iterdir() if path.suffix not in (".py", "")] == []
 
-    def seconds(call: Any) -> float:
-        start = time.perf_counter()
-        call()
-        return time.perf_counter() - start
 
-    def forget() -> None:
-        aot._state.manifest = None
-        aot._state.kernels.clear()
-
-    parse = min(seconds(lambda: json.loads(text)) for _ in range(5))
-    opens, first = [], []
-    for _ in range(5):
-        forget()
-        opens.append(seconds(aot.manifest))
-        first.append(seconds(lambda: aot.get("k7", "cpu", X=1, Y=300, T="float")))
-    assert min(opens) < 2 * parse + 0.002
-    assert min(first) < parse
+@pytest.mark.parametrize("name", RUNTIME)
+def test_a_file_needs_nothing_but_its_neighbours_and_python_39(name: str) -> None:
+    """Others are imported in functions, which whoever has no use for them never calls."""
+    source = (Path(aot_build.runtime.__file__).parent / name).read_text()
+    tree = ast.parse(source, feature_version=(3, 9))
+    found = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
+    foreign = {
+        imported.partition(".")[0]: node in tree.body
+        for node in found
+        for imported in (
+            [alias.name for alias in node.names]
+            if isinstance(node, ast.Import)
+            else [node.module or ""] * (not node.level)
+        )
+        if imported.partition(".")[0] not in sys.stdlib_module_names
+    }
+    assert foreign.items() <= {"torch": False, "triton": False}.items()
+    assert all(getattr(node, "level", 0) < 2 for node in found)

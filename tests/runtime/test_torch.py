@@ -10,7 +10,7 @@ pytestmark = pytest.mark.torch
 
 def test_devices_of_torch(aot: Any) -> None:
     torch = pytest.importorskip("torch")
-    aot._state.cpu = ("cpu", frozenset({"", "x86-64", "x86-64-v2", "x86-64-v3"}))
+    aot._devices._cpu = ("cpu", frozenset({"", "x86-64", "x86-64-v2", "x86-64-v3"}))
     row = {"T": "float", "BLOCK": 128}
     assert aot.select("scale", torch.empty(0).device, **row).bytes == b"128v3"
     assert aot.select("scale", **row).bytes == b"128v3"
@@ -21,7 +21,7 @@ def test_devices_of_torch(aot: Any) -> None:
 def test_gpus_of_torch(aot: Any) -> None:
     torch = pytest.importorskip("torch")
     if torch.cuda.is_available():
-        assert aot._gpu(None) == aot._gpu(0) == aot._machine(torch.device("cuda"), {"cuda"})
+        assert aot._devices.gpu(None) == aot._devices.gpu(0)
     else:
         with pytest.raises(aot.KernelNotFound, match="nothing for this machine"):
             aot.select("gemm", BM=128)
