@@ -44,5 +44,6 @@ def requirements(project: str, config_settings: Mapping[str, object]) -> list[st
     """
     request = Request(project=os.path.realpath(project), config_settings=config_settings)
     settings, registry = load_settings(request)
-    backends = {spec.backend for spec in settings.kernels} if settings else set()
+    built = [spec for spec in settings.kernels if spec.targets] if settings else []
+    backends = {spec.backend for spec in built}
     return sorted({need for name in backends for need in registry.get(name).requires})

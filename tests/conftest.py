@@ -1,6 +1,8 @@
 """What every folder of tests shares: repeatable properties, and actions to play with."""
 
+import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -22,6 +24,23 @@ hypothesis.settings.register_profile(
     suppress_health_check=[hypothesis.HealthCheck.too_slow],
 )
 hypothesis.settings.load_profile("repeatable")
+
+TOOLS: dict[str, Callable[[], object]] = {
+    "compiler": lambda: shutil.which("g++") or shutil.which("clang++") or os.environ.get("CXX"),
+    "nvcc": lambda: shutil.which("nvcc"),
+    "torch": lambda: importlib.util.find_spec("torch"),
+    "triton": lambda: importlib.util.find_spec("triton"),
+}
+"""What a marker says that a test needs, and whether it is here."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip tests whose tools are missing."""
+    missing = [name for name, found in TOOLS.items() if not found()]
+    for item in items:
+        for name in missing:
+            if item.get_closest_marker(name):
+                item.add_marker(pytest.mark.skip(reason=f"needs {name}"))
 
 
 @pytest.fixture

@@ -2,8 +2,10 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import venv
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +13,8 @@ from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.flow.consumers import NOT_SOURCES, ROOT, configured, run
+
 PYPROJECT = """\
 [tool.aot-build]
 package = "demo"
@@ -116,3 +119,46 @@ def new_project(tmp_path: Path) -> Callable[..., Project]:
 def project(new_project: Callable[..., Project]) -> Project:
     """The project in a folder of its own."""
     return new_project()
+
+
+# Consumer projects (consumers.py)
+
+
+@pytest.fixture(scope="session")
+def wheelhouse(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a wheel of this checkout, the plugin alone."""
+    folder = tmp_path_factory.mktemp("wheelhouse")
+    checkout = tmp_path_factory.mktemp("checkout") / "aot_build"
+    shutil.copytree(ROOT, checkout, ignore=NOT_SOURCES)
+    env = {**_without_settings(), "AOT_BUILD_TARGETS": "none"}
+    run(sys.executable, "-m", "pip", "wheel", "--no-deps", "-w", folder, checkout, env=env)
+    return folder
+
+
+@pytest.fixture
+def environment(wheelhouse: Path, tmp_path: Path) -> dict[str, str]:
+    """Where pip and uv find that wheel, and kernels a cache of their own."""
+    links = [str(wheelhouse), *configured("find-links")]
+    index = configured("index-url")
+    return {
+        **_without_settings(),
+        **({"UV_DEFAULT_INDEX": index[0]} if index else {}),
+        "PIP_FIND_LINKS": " ".join(links),
+        "PIP_NO_COMPILE": "1",  # of hundreds of modules in each isolated environment
+        "UV_FIND_LINKS": ",".join(links),
+        "AOT_BUILD_CACHE_DIR": str(tmp_path / "cache"),
+    }
+
+
+def _without_settings() -> dict[str, str]:
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("AOT_BUILD_", "PYTHON"))}
+    # uv would build for the environment that the tests run in.
+    kept.pop("VIRTUAL_ENV", None)
+    return kept
+
+
+@pytest.fixture
+def python(tmp_path: Path) -> Path:
+    """An interpreter in an environment of its own, with nothing installed."""
+    venv.create(tmp_path / "venv", with_pip=False)
+    return tmp_path / "venv" / "bin" / "python"

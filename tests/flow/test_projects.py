@@ -1,152 +1,53 @@
-"""Small real projects, built as their users would: by pip, in isolation, from a wheel of this one.
+"""Each consumer project, by today's pip: built, installed, read, and its CPU kernels called."""
 
-Each wheel is installed where neither aot_build nor setuptools is, and its kernels are called.
-"""
-
-import os
 import shutil
 import subprocess
 import sys
-import venv
-import zipfile
-from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-PROJECTS = ROOT / "tests" / "projects"
-NOT_SOURCES = shutil.ignore_patterns(
-    ".*", "build", "cache", "dist", "_aot", "__pycache__", "*.egg-info"
+from tests.flow.consumers import (
+    CALL_SCALE,
+    EPOCH,
+    copy,
+    install,
+    read_all,
+    run,
+    uv,
+    wheel_of,
 )
+
 pytestmark = [pytest.mark.slow, pytest.mark.pip, pytest.mark.compiler, pytest.mark.network]
 
-CALL_SCALE = """
-import ctypes
-from {package} import _aot
-artifact = _aot.get("scale", target="cpu", T="float", BLOCK=64)
-kernel = ctypes.CDLL(artifact.path)
-row = ctypes.c_float * 3
-out = row()
-kernel.scale(row(1, 2, 3), out, ctypes.c_long(3), ctypes.c_float(2))
-assert list(out) == [2, 4, 6], list(out)
-assert kernel.block() == 64
-import importlib.util
-assert importlib.util.find_spec("aot_build") is None
-assert importlib.util.find_spec("setuptools") is None
-"""
+
+@dataclass(frozen=True)
+class Consumer:
+    """What is to be expected of a project."""
+
+    name: str
+    tag: str
+    kernels: dict[str, int]
+    """`<kernel> <target>` -> how many variants have files."""
+    program: str = CALL_SCALE
+    """Is run where the wheel is installed; the package is its argument."""
+    package: str = ""
+    native: bool = False
+    """Carries an extension module, which holds paths of the folder that it was compiled in."""
+    unlaunchable: int = 0
+    marks: tuple[Any, ...] = ()
 
 
-def run(*command: str | Path, cwd: Path | None = None, env: dict[str, str] | None = None) -> str:
-    done = subprocess.run(
-        [str(word) for word in command], cwd=cwd, env=env, capture_output=True, text=True
-    )
-    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
-    return done.stdout
-
-
-def find_links() -> str:
-    """What pip is configured with: the variable would hide the file's value."""
-    if "PIP_FIND_LINKS" in os.environ:
-        return os.environ["PIP_FIND_LINKS"]
-    command = [sys.executable, "-m", "pip", "config", "get", "global.find-links"]
-    return subprocess.run(command, capture_output=True, text=True).stdout.strip()
-
-
-@pytest.fixture(scope="session")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Where pip finds a wheel of this checkout, and kernels a cache of their own."""
-    folder = tmp_path_factory.mktemp("wheelhouse")
-    checkout = tmp_path_factory.mktemp("checkout") / "aot_build"
-    shutil.copytree(ROOT, checkout, ignore=NOT_SOURCES)
-    clean = {k: v for k, v in os.environ.items() if not k.startswith(("AOT_BUILD_", "PYTHON"))}
-    env = {**clean, "AOT_BUILD_TARGETS": "none"}
-    run(sys.executable, "-m", "pip", "wheel", "--no-deps", "-w", folder, checkout, env=env)
-    return {
-        **clean,
-        "PIP_FIND_LINKS": f"{folder} {find_links()}".strip(),
-        "AOT_BUILD_CACHE_DIR": str(tmp_path_factory.mktemp("cache")),
-    }
-
-
-@pytest.fixture
-def python(tmp_path: Path) -> Path:
-    """An interpreter in an environment of its own, with nothing installed."""
-    venv.create(tmp_path / "venv", with_pip=False)
-    return tmp_path / "venv" / "bin" / "python"
-
-
-@pytest.fixture
-def copied(tmp_path: Path) -> Iterator[Path]:
-    """Where projects are copied to: a build leaves its folders beside the sources."""
-    yield tmp_path / "projects"
-
-
-def build_wheel(project: Path, env: dict[str, str]) -> Path:
-    out = project.parent / "wheels" / project.name
-    run(sys.executable, "-m", "pip", "wheel", "--no-deps", "-w", out, project, env=env)
-    (wheel,) = out.glob("*.whl")
-    return wheel
-
-
-def install(python: Path, wheel: Path) -> None:
-    words = ("--python", python, "install", "--no-deps", "--no-index", wheel)
-    run(sys.executable, "-m", "pip", *words)
-
-
-def copy(name: str, folder: Path) -> Path:
-    return Path(shutil.copytree(PROJECTS / name, folder / name, ignore=NOT_SOURCES))
-
-
-@pytest.mark.parametrize(
-    ("name", "package", "tag", "more"),
-    [
-        (
-            "cpp_only",
-            "cpp_only",
-            "py3-none-",
-            "assert _aot.get('scale', target='cpu', T='double', BLOCK=128).path",
-        ),
-        ("src_layout", "src_layout.deep", "py3-none-", ""),
-        (
-            "with_setup_py_build_ext",
-            "with_setup_py_build_ext",
-            "cp3",
-            "from with_setup_py_build_ext import native; assert native.answer() == 42",
-        ),
-        (
-            "with_cython",
-            "with_cython",
-            "cp3",
-            "from with_cython import native; assert native.answer() == 42",
-        ),
-        (
-            "rows_from_code",
-            "rows_from_code",
-            "py3-none-",
-            "assert _aot.get('scale', target='cpu:x86-64-v3', T='float', BLOCK=256).path",
-        ),
-        pytest.param(
-            "with_torch_extension",
-            "with_torch_extension",
-            "cp3",
-            "from pathlib import Path\n"
-            "assert Path(_aot.__file__).parents[1].joinpath('native.so').is_file()",
-            marks=pytest.mark.torch,
-        ),
-    ],
+CALL_NATIVE = CALL_SCALE + (
+    "native = importlib.import_module(sys.argv[1] + '.native')\nassert native.answer() == 42\n"
 )
-def test_kernels_of_an_installed_wheel_run(environment, copied, python, name, package, tag, more):
-    wheel = build_wheel(copy(name, copied), environment)
-    assert wheel.name.startswith(f"{name}-1.0-{tag}"), wheel.name
-    install(python, wheel)
-    run(python, "-I", "-c", CALL_SCALE.format(package=package) + more)
-
-
-def test_files_of_a_compiler_of_the_project_ship(environment, copied, python):
-    wheel = build_wheel(copy("python_backend", copied), environment)
-    install(python, wheel)
-    program = """
+FIND_NATIVE = CALL_SCALE + (
+    "from pathlib import Path\n"
+    "assert Path(_aot.__file__).parents[1].joinpath('native.so').is_file()\n"
+)
+READ_TABLES = """
 from pathlib import Path
 from python_backend import _aot
 for target in ("cpu", "cuda:sm_90a"):
@@ -154,53 +55,191 @@ for target in ("cpu", "cuda:sm_90a"):
     assert Path(artifact.files["powers.txt"]).read_text() == "1,3,9,27\\n"
     assert Path(artifact.files["notes/target.txt"]).read_text() == target + "\\n"
 """
-    run(python, "-I", "-c", program)
+READ_SQUARE = CALL_SCALE + (
+    "square = _aot.get('square', target='cpu', n=3)\n"
+    "assert list(square.files) == ['square.txt'] and square.bytes == b'9\\n'\n"
+)
+READ_LAUNCH = """
+import sys
+from triton_two_targets import _aot
+for target, warp_size, arch in (("cuda:sm_90a", 32, "sm_90a"), ("hip:gfx942", 64, "gfx942")):
+    row = dict(dtype="fp16", BM=64, BN=64, BK=32, num_warps=4, num_stages=2)
+    found = _aot.select("matmul", target, **row)
+    assert found.bytes[:4] == b"\\x7fELF"
+    assert found.metadata["symbol"] == "matmul" and found.metadata["arch"] == arch
+    assert found.metadata["warp_size"] == warp_size and found.metadata["num_warps"] == 4
+    names = [argument["name"] for argument in found.metadata["args"]]
+    assert names == ["a", "b", "c", "M", "N", "K", "global_scratch", "profile_scratch"], names
+    assert found.metadata["assumes"] == {"a": 16, "b": 16, "c": 16, "N": 16, "K": 16}
+    assert not set(sys.modules) & {"torch", "triton"}
+    without = _aot.table("scale", target)[1024, "none", 4].metadata
+    assert without["assumes"]["bias"] is None
+"""
+READ_CAPTURED = """
+import sys
+from triton_captured import _aot
+assert not set(sys.modules) & {"torch", "triton"}
+for target, warps in (("cuda:sm_90a", 16), ("hip:gfx942", 8)):
+    wide = _aot.get("row_sum", target=target, dtype="float32", rows=64, columns=16384)
+    assert wide.row["function"].endswith("wide") and wide.metadata["num_warps"] == warps
+    try:
+        _aot.get("row_sum", target=target, dtype="float32", rows=64, columns=1000)
+    except _aot.KernelNotFound as error:
+        assert "4" in str(error), error
+    else:
+        raise AssertionError("one of four configurations was taken for the launch")
+"""
+
+READ_CUBIN = """
+from cuda_only import _aot
+assert _aot.get("scale", target="cuda:sm_90a", T="float", BLOCK=64).bytes[:4] == b"\x7fELF"
+wide = _aot.select("scale", "cuda:sm_90a", T="float", BLOCK=128)
+assert (wide.target, wide.metadata["shared"]) == ("cuda:sm_90a", 512)
+assert wide.metadata["symbol"] == "scale"
+double = _aot.select("scale", "cuda:sm_86", T="double", BLOCK=64)
+assert (double.target, double.metadata["shared"]) == ("cuda:sm_80", 512)
+"""
+CALL_LIBRARY = """
+import ctypes
+from cuda_library import _aot
+library = ctypes.CDLL(_aot.get("scale", target="cuda:sm_90a", T="float", BLOCK=64).path)
+assert library.scale_blocks(129) == 3
+assert hasattr(library, "launch_scale")
+"""
+
+CONSUMERS = [
+    Consumer("cpp_only", "py3-none-", {"scale cpu": 4}),
+    Consumer(
+        "pyproject_only",
+        "py3-none-",
+        {"scale cpu": 7, "scale cpu:x86-64-v2": 5, "square cpu": 2},
+        READ_SQUARE,
+    ),
+    Consumer("python_backend", "py3-none-", {"table cpu": 2, "table cuda:sm_90a": 2}, READ_TABLES),
+    Consumer("rows_from_code", "py3-none-", {"scale cpu": 2, "scale cpu:x86-64-v3": 1}),
+    Consumer("src_layout", "py3-none-", {"scale cpu": 1}, package="src_layout.deep"),
+    Consumer("with_cython", "cp3", {"scale cpu": 1}, CALL_NATIVE, native=True),
+    Consumer("with_setup_py_build_ext", "cp3", {"scale cpu": 1}, CALL_NATIVE, native=True),
+    Consumer(
+        "with_torch_extension",
+        "cp3",
+        {"scale cpu": 1},
+        FIND_NATIVE,
+        native=True,
+        marks=(pytest.mark.torch,),
+    ),
+    Consumer(
+        "cuda_only",
+        "py3-none-",
+        {"scale cuda:sm_80": 3, "scale cuda:sm_90a": 2},
+        READ_CUBIN,
+        marks=(pytest.mark.nvcc,),
+    ),
+    Consumer(
+        "cuda_library",
+        "py3-none-",
+        {"scale cuda:sm_90a": 2},
+        CALL_LIBRARY,
+        marks=(pytest.mark.nvcc,),
+    ),
+    Consumer(
+        "triton_two_targets",
+        "py3-none-",
+        {
+            "matmul cuda:sm_90a": 3,
+            "matmul hip:gfx942": 1,
+            "scale cuda:sm_90a": 2,
+            "scale hip:gfx942": 2,
+        },
+        READ_LAUNCH,
+        marks=(pytest.mark.triton,),
+    ),
+    Consumer(
+        "triton_captured",
+        "py3-none-",
+        {"row_sum cuda:sm_90a": 9, "row_sum hip:gfx942": 9},
+        READ_CAPTURED,
+        marks=(pytest.mark.triton, pytest.mark.torch),
+    ),
+]
+
+
+@pytest.mark.parametrize("consumer", [pytest.param(c, id=c.name, marks=c.marks) for c in CONSUMERS])
+def test_kernels_of_an_installed_wheel_are_found_and_run(
+    environment: dict[str, str], tmp_path: Path, python: Path, consumer: Consumer
+) -> None:
+    env = {**environment, "SOURCE_DATE_EPOCH": EPOCH}
+    first = wheel_of(copy(consumer.name, tmp_path / "one"), env)
+    variants = sum(consumer.kernels.values()) + consumer.unlaunchable
+    assert first.wheel.name.startswith(f"{consumer.name}-1.0-{consumer.tag}"), first.wheel.name
+    assert (first.summary["executed"], first.summary["failed"]) == (variants, 0)
+
+    install(python, first.wheel)
+    package = consumer.package or consumer.name
+    found = read_all(python, package)
+    assert {each: found.count(each) for each in found} == consumer.kernels
+    run(python, "-I", "-c", consumer.program, package)
+
+    # The same sources elsewhere, by another front end: nothing is compiled, no byte differs.
+    second = wheel_of(copy(consumer.name, tmp_path / "two" / "deeper"), env, uv)
+    assert (second.summary["executed"], second.summary["hits"]) == (0, variants)
+    assert second.kernels() == first.kernels()
+    if not consumer.native:
+        assert second.wheel.read_bytes() == first.wheel.read_bytes()
 
 
 @pytest.mark.parametrize("name", ["cpp_only", "rows_from_code", "src_layout"])
-def test_unpacked_sdist_builds_the_same_kernels(environment, copied, name):
-    project = copy(name, copied)
-    direct = build_wheel(project, environment)
-    out = copied / "sdist"
-    run(sys.executable, "-m", "build", "--sdist", "--outdir", out, project, env=environment)
-    (archive,) = out.glob("*.tar.gz")
-    shutil.unpack_archive(archive, copied / "unpacked")
-    (unpacked,) = (copied / "unpacked").iterdir()
-    again = build_wheel(unpacked, environment)
-    assert kernels_of(again) == kernels_of(direct) != {}
+def test_unpacked_sdist_builds_the_same_kernels(
+    environment: dict[str, str], tmp_path: Path, name: str
+) -> None:
+    project = copy(name, tmp_path / "one")
+    direct = wheel_of(project, environment, uv)
+    run(*uv(project, tmp_path / "sdist", kind="sdist"), env=environment)
+    (archive,) = (tmp_path / "sdist").glob("*.tar.gz")
+    shutil.unpack_archive(archive, tmp_path / "unpacked")
+    (unpacked,) = (tmp_path / "unpacked").iterdir()
+    again = wheel_of(unpacked, environment, uv)
+    assert again.kernels() == direct.kernels() != {}
+    assert again.summary["executed"] == 0
 
 
-def kernels_of(wheel: Path) -> dict[str, bytes]:
-    with zipfile.ZipFile(wheel) as archive:
-        return {n: archive.read(n) for n in archive.namelist() if "/_aot/" in n}
+def test_another_cache_and_one_job_make_the_same_wheel(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    env = {**environment, "SOURCE_DATE_EPOCH": EPOCH}
+    first = wheel_of(copy("cpp_only", tmp_path / "one"), env)
+    other = {**env, "AOT_BUILD_CACHE_DIR": str(tmp_path / "other"), "AOT_BUILD_JOBS": "1"}
+    second = wheel_of(copy("cpp_only", tmp_path / "two" / "deeper"), other)
+    assert second.summary["executed"] == first.summary["executed"] == 4
+    assert first.wheel.read_bytes() == second.wheel.read_bytes()
 
 
-@pytest.mark.parametrize("mode", ["lenient", "strict"])
-def test_editable_install_serves_kernels(environment, copied, python, mode):
-    project = copy("src_layout", copied)
-    words = ("install", "--no-deps", "--config-settings", f"editable_mode={mode}", "-e", project)
-    run(sys.executable, "-m", "pip", "--python", python, *words, env=environment)
-    run(python, "-I", "-c", CALL_SCALE.format(package="src_layout.deep"))
-    inplace = project / "src" / "src_layout" / "deep" / "_aot" / "manifest.json"
-    assert inplace.is_file() == (mode == "lenient")
+def failed(project: Path, env: dict[str, str]) -> str:
+    """What pip says of a project that does not build."""
+    words = ("pip", "wheel", "--no-deps", "-w", str(project.parent / "out"), str(project))
+    done = subprocess.run(
+        [sys.executable, "-m", *words], env=env, capture_output=True, text=True, timeout=300
+    )
+    told = done.stdout + done.stderr
+    assert done.returncode != 0, told
+    assert "Traceback" not in told
+    return told
 
 
-def test_equal_sources_in_two_places_make_equal_wheels(environment, copied):
-    env = {**environment, "SOURCE_DATE_EPOCH": "1700000000"}
-    first = build_wheel(copy("cpp_only", copied / "one"), env)
-    other = {**env, "AOT_BUILD_CACHE_DIR": str(copied / "cache"), "AOT_BUILD_JOBS": "1"}
-    second = build_wheel(copy("cpp_only", copied / "two" / "deeper"), other)
-    assert first.read_bytes() == second.read_bytes()
-
-
-def test_kernel_that_does_not_compile_is_a_message(environment, copied):
-    project = copy("cpp_only", copied)
+def test_kernel_that_does_not_compile_is_a_message(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    project = copy("cpp_only", tmp_path)
     source = project / "cpp_only" / "scale.cpp"
     source.write_text(source.read_text() + "\nthis is no C++;\n")
-    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "-w", str(copied), str(project)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    told = done.stdout + done.stderr
-    assert done.returncode != 0
+    told = failed(project, environment)
     assert "error: " in told and "scale" in told
     assert "this" in told, "the compiler's own words"
-    assert "Traceback" not in told
+
+
+def test_missing_compiler_package_is_a_message_with_the_command(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    told = failed(copy("triton_without_requires", tmp_path), environment)
+    assert 'hint: pip install "triton>=' in told
+    assert "kernel 'fill'" in told and "[build-system] requires" in told

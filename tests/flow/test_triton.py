@@ -90,8 +90,12 @@ def launch(dtype, n):
         kern.shift[(1,)](x.float(), 7, BLOCK=128, num_warps=WARPS)
 
 
-def keep(config, target, dtype, n):
-    return config["num_warps"] == 4
+def keep(config, target, function, dtype, n):
+    return config["num_warps"] == 4 and function == "tuned"
+
+
+def keep_one(config, target, dtype, n):
+    return config["num_warps"] == 4 and config["BLOCK"] == 256
 """
 FILES = {
     "demo/__init__.py": "",
@@ -256,6 +260,19 @@ def test_a_function_keeps_some_configurations(triton_project: Any) -> None:
     found = [v for v in variants(triton_project, "tuned") if v["row"]["function"] == "tuned"]
     assert {v["row"]["num_warps"] for v in found} == {4}
     assert all(v["metadata"]["triton"]["kept"] is True for v in found)
+
+
+@pytest.mark.torch
+def test_a_function_keeps_one_configuration(triton_project: Any) -> None:
+    keeping = CAPTURED + 'keep = "demo.launches:keep_one"\n'
+    triton_project.write({"pyproject.toml": PYPROJECT + keeping})
+    triton_project.build()
+    found = [v for v in variants(triton_project, "tuned") if v["row"]["function"] == "tuned"]
+    # It is launched without being measured, and a tuner must still learn that it is the only one.
+    assert len(found) == 2
+    for variant in found:
+        assert variant["metadata"]["triton"]["config"]["BLOCK"] == 256
+        assert variant["metadata"]["triton"]["kept"] is True
 
 
 @pytest.mark.torch

@@ -57,7 +57,8 @@ class Options(
     """Whether products and sums may be fused; a column `enable_fp_fusion` says so for a row."""
     keep: str | None = None
     """`module:function`, asked as `function(config, target, **row)` which of the configurations
-    of an autotuner to build; by default all of them."""
+    of an autotuner to build; by default all of them. Where it takes `function`, that is the name
+    of the kernel."""
 
 
 class Triton:

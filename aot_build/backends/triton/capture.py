@@ -18,7 +18,8 @@ from aot_build.digest import key_digest
 from aot_build.errors import InputError
 
 Keep = Callable[..., bool]
-"""`keep(config, target, **row)`: whether a configuration of an autotuner is to be built."""
+"""`keep(config, target, **row)`: whether a configuration of an autotuner is to be built. Where it
+takes `function`, that is the name of the kernel."""
 
 
 class Capture:
@@ -29,6 +30,9 @@ class Capture:
         self._row: Mapping[str, Any] = {}
         self._number = 0
         self._config: dict[str, Any] | None = None
+        """The configuration of an autotuner that is being launched."""
+        self._measured = False
+        """Whether others of that tuner can stand in for it."""
         self._programs: dict[str, str] = {}
         self.functions: dict[str, Any] = {}
         """Every JIT function that was launched, by `making`."""
@@ -49,19 +53,26 @@ class Capture:
         def benched(tuner: Any, *args: Any, config: Any, **meta: Any) -> Any:
             # An instance's own way to measure would measure.
             tuner.__dict__["do_bench"] = run_once
-            capture._config = config.all_kwargs()
+            capture._config, capture._measured = config.all_kwargs(), True
             try:
                 return bench(tuner, *args, config=config, **meta)
             finally:
-                capture._config = None
+                capture._config, capture._measured = None, False
 
         def pruned(tuner: Any, kwargs: Any) -> Any:
-            return capture._kept(prune(tuner, kwargs), tuner)
+            kept = capture._kept(prune(tuner, kwargs), tuner)
+            if len(kept) == 1:
+                # It is launched without having been measured.
+                capture._config = kept[0].all_kwargs()
+            return kept
 
         def tuned(tuner: Any, *args: Any, **kwargs: Any) -> Any:
             # What was chosen for an earlier launch says nothing of this one's specialisation.
             tuner.cache.clear()
-            return tune(tuner, *args, **kwargs)
+            try:
+                return tune(tuner, *args, **kwargs)
+            finally:
+                capture._config = None
 
         JITFunction._do_compile = noted
         Autotuner._bench, Autotuner.prune_configs, Autotuner.run = benched, pruned, tuned
@@ -83,11 +94,10 @@ class Capture:
     def _kept(self, configs: Sequence[Any], tuner: Any) -> Sequence[Any]:
         if self._keep is None:
             return configs
-        kept = [
-            config
-            for config in configs
-            if self._keep(config=config.all_kwargs(), target=self._target, **self._row)
-        ]
+        asked = {"target": self._target, **self._row}
+        if "function" in inspect.signature(self._keep).parameters:
+            asked["function"] = tuner.base_fn.__name__
+        kept = [c for c in configs if self._keep(config=c.all_kwargs(), **asked)]
         if not kept:
             raise InputError(
                 f"`keep` leaves no configuration of {tuner.base_fn.__name__}",
@@ -111,7 +121,9 @@ class Capture:
         known = self._launches.get(identity)
         if known is None:
             # The best of a choice is launched once more: that makes it no launch that must do.
-            choice = {"config": _listed(self._config)} if self._config is not None else {}
+            choice: dict[str, Any] = {"choice": self._measured}
+            if self._config is not None:
+                choice["config"] = _listed(self._config)
             jit = [function, *(v for v in constants.values() if hasattr(v, "cache_key"))]
             program = self._program(jit)
             known = {

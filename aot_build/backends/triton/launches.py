@@ -66,7 +66,7 @@ def captured(variants: tuple[Variant, ...], findings: Mapping[str, Any]) -> tupl
             first,
             row=row,
             findings=_keyed(
-                first, content, program, choice="config" in launch, making=launch["making"]
+                first, content, program, choice=launch["choice"], making=launch["making"]
             ),
             metadata={"triton": shipped, "rows": [_json(dict(v.row)) for v in made_by]},
         )

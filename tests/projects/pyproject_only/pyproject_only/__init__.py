@@ -1,0 +1,1 @@
+"""Kernels that are declared in every way that data can say them."""

@@ -1,0 +1,1 @@
+"""Triton kernels, built for two makers of GPUs."""

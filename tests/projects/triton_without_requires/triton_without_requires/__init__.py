@@ -1,0 +1,1 @@
+"""Declares a kernel of a compiler that it does not require."""
