@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("triton", exc_type=ImportError)
 pytestmark = pytest.mark.triton
 
-from aot_build.backends.triton.compile import compile_launch  # noqa: E402
+from aot_build.backends.triton.compile import compiled, specialise  # noqa: E402
 from aot_build.backends.triton.program import build, program_of  # noqa: E402
 from aot_build.backends.triton.values import NotData, decode, encode  # noqa: E402
 
@@ -143,7 +143,7 @@ def test_a_rebuilt_program_compiles_to_the_same_bytes(
 ) -> None:
     module = made()
     own = {"made.kern:kernel": module.kernel}
-    first, extension, metadata = compile_launch(module.kernel, LAUNCH, own, target)
+    first, extension, metadata = compiled(specialise(module.kernel, LAUNCH, own, target))
     program = program_of([module.kernel])
     for name in [name for name in sys.modules if name.partition(".")[0] == "made"]:
         del sys.modules[name]
@@ -151,7 +151,7 @@ def test_a_rebuilt_program_compiles_to_the_same_bytes(
     folder = tmp_path / "program"
     folder.mkdir()
     rebuilt = build(program, folder)
-    second, _, again = compile_launch(rebuilt["made.kern:kernel"], LAUNCH, rebuilt, target)
+    second, _, again = compiled(specialise(rebuilt["made.kern:kernel"], LAUNCH, rebuilt, target))
     assert "made.kern" not in sys.modules
     assert first == second
     assert metadata == again

@@ -195,6 +195,9 @@ def test_captured_launches_are_variants(triton_project: Any) -> None:
     lost = [v for v in hip if "unlaunchable" in v["metadata"]]
     assert {v["row"]["num_warps"] for v in lost} == {32}
     assert all(not v["files"] for v in lost)
+    assert all(
+        v["metadata"]["triton"]["specialization"]["target"]["arch"] == "gfx942" for v in lost
+    )
 
 
 ORDINARY = """\

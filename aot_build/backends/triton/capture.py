@@ -124,14 +124,15 @@ class Capture:
             choice: dict[str, Any] = {"choice": self._measured}
             if self._config is not None:
                 choice["config"] = _listed(self._config)
-            jit = [function, *(v for v in constants.values() if hasattr(v, "cache_key"))]
-            program = self._program(jit)
+            passed = [v for v in constants.values() if hasattr(v, "cache_key")]
+            program = self._program([function, *passed])
             known = {
                 "launch": launch,
                 "rows": [],
                 "program": program,
                 "making": making,
                 "source": function.cache_key,
+                "functions": {function_name(f): f.cache_key for f in passed},
                 "defaults": _defaults(options),
                 **choice,
             }

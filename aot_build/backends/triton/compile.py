@@ -41,43 +41,57 @@ def emitted_arch(target: Target) -> str:
     return f"{hardware.arch}a" if specific else hardware.arch
 
 
-def compile_launch(
-    function: Any, launch: Mapping[str, Any], jit: Mapping[str, Any], target: str
-) -> tuple[bytes, str, dict[str, Any]]:
-    """The binary, its extension, and its metadata.
+@dataclasses.dataclass(frozen=True, slots=True)
+class Specialisation:
+    """A launch in Triton's own terms, ready to be compiled."""
 
-    `function` is the JIT function, `jit` holds those that constants name. Raises CannotLaunch, and
-    what Triton raises.
+    launch: Mapping[str, Any]
+    source: Any
+    options: Any
+    target: Any
+    hardware: Hardware
+    told: dict[str, Any]
+    """What a launch is recognised by."""
+
+
+def specialise(
+    function: Any, launch: Mapping[str, Any], jit: Mapping[str, Any], target: str
+) -> Specialisation:
+    """A launch as Triton has it.
+
+    `function` is the JIT function, `jit` holds those that constants name.
     """
-    from triton.compiler import ASTSource, compile, make_backend
+    import triton
+    from triton.compiler import ASTSource, make_backend
 
     built_for = parse_target(target)
     triton_target = gpu_target(built_for)
-    backend = make_backend(triton_target)
-    options = backend.parse_options({"debug": False, **_tupled(launch["options"])})
-    hardware = hardware_of(built_for)
-    _check_threads(options, hardware)
+    chosen = {"debug": False, **_tupled(launch["options"])}
+    options = make_backend(triton_target).parse_options(chosen)
     constants = {tuple(path): decode(value, jit) for path, value in launch["constants"]}
     attrs = {tuple(path): _lists(found) for path, found in launch["attrs"]}
     signature = {name: _tupled(kind) for name, kind in launch["signature"]}
     source = getattr(function, "ASTSource", ASTSource)(function, signature, constants, attrs)
-    kernel = compile(source, target=triton_target, options=options.__dict__)
-    found = kernel.metadata._asdict()
-    _check_memory(found, hardware)
-    return (
-        kernel.asm[backend.binary_ext],
-        backend.binary_ext,
-        {
-            **_launch_metadata(launch, found, hardware),
-            "arch": emitted_arch(built_for),
-            "triton": {
-                "version": found["triton_version"],
-                "function": launch["function"],
-                "specialization": _specialization(function, source, options, triton_target),
-                "metadata": _normalised(found, options),
-            },
-        },
-    )
+    told = {
+        "version": triton.__version__,
+        "function": launch["function"],
+        "specialization": _specialization(function, source, options, triton_target),
+    }
+    return Specialisation(launch, source, options, triton_target, hardware_of(built_for), told)
+
+
+def compiled(found: Specialisation) -> tuple[bytes, str, dict[str, Any]]:
+    """The binary, its extension, and its metadata. Raises CannotLaunch, and what Triton raises."""
+    from triton.compiler import compile, make_backend
+
+    _check_threads(found.options, found.hardware)
+    kernel = compile(found.source, target=found.target, options=found.options.__dict__)
+    metadata = kernel.metadata._asdict()
+    _check_memory(metadata, found.hardware)
+    extension = make_backend(found.target).binary_ext
+    shipped = _launch_metadata(found.launch, metadata, found.hardware)
+    shipped["triton"] = {**found.told, "metadata": _normalised(metadata)}
+    return kernel.asm[extension], extension, shipped
 
 
 def _check_threads(options: Any, hardware: Hardware) -> None:
@@ -155,7 +169,7 @@ def _specialization(function: Any, source: Any, options: Any, target: Any) -> di
     return found
 
 
-def _normalised(found: Mapping[str, Any], options: Any) -> dict[str, Any]:
+def _normalised(found: Mapping[str, Any]) -> dict[str, Any]:
     """Triton's metadata, without what differs between machines or with comments."""
     plain = json.loads(json.dumps(found, default=_as_plain))
     # What the environment was like is no property of the kernel.

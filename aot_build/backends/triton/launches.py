@@ -58,6 +58,8 @@ def captured(variants: tuple[Variant, ...], findings: Mapping[str, Any]) -> tupl
             "source": "" if launch["source"] in ambiguous else launch["source"],
             **_builtins(findings["programs"][launch["program"]]),
         }
+        if launch["functions"]:
+            shipped["functions"] = launch["functions"]
         if "config" in launch:
             shipped["config"] = launch["config"]
             shipped |= {"kept": True} if options.get("keep") else {}

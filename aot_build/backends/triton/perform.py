@@ -11,7 +11,14 @@ from typing import Any
 from aot_build.backends.python import call_recorded, find_attribute, set_environment
 from aot_build.backends.triton.backend import CAPTURE, DESCRIBE, KERNEL
 from aot_build.backends.triton.capture import Capture
-from aot_build.backends.triton.compile import CannotLaunch, compile_launch, gpu_target
+from aot_build.backends.triton.compile import (
+    CannotLaunch,
+    Specialisation,
+    compiled,
+    emitted_arch,
+    gpu_target,
+    specialise,
+)
 from aot_build.backends.triton.launches import FUNCTION
 from aot_build.backends.triton.program import build, program_of
 from aot_build.backends.triton.stand_in import describe
@@ -136,24 +143,27 @@ def _compile(order: WorkOrder) -> WorkReport:
         jit, report = build(program, folder), WorkReport()
     else:
         jit, report = _import(order, launch)
+    special = specialise(jit[launch["function"]], launch, jit, order.action.target)
+    arch = {"arch": emitted_arch(parse_target(order.action.target))}
     try:
-        binary, extension, metadata = _compiled(order, launch, jit)
+        binary, extension, metadata = _compiled(special)
     except CannotLaunch as error:
         if not params["choice"]:
             return WorkReport(report.trace, report.packages, error=str(error))
-        # An autotuner would pass it over.
-        return WorkReport(report.trace, report.packages, {"unlaunchable": str(error)})
+        # An autotuner would pass it over; told by the same words, it will.
+        metadata = {"unlaunchable": str(error), **arch, "triton": special.told}
+        return WorkReport(report.trace, report.packages, metadata)
     name = f"{metadata['symbol'][:150]}.{extension}"
     Path(order.out_dir, name).write_bytes(binary)
-    return WorkReport(report.trace, report.packages, metadata)
+    return WorkReport(report.trace, report.packages, metadata | arch)
 
 
-def _compiled(order: WorkOrder, launch: Any, jit: Any) -> tuple[bytes, str, dict[str, Any]]:
+def _compiled(special: Specialisation) -> tuple[bytes, str, dict[str, Any]]:
     from triton.compiler.errors import CompileTimeAssertionFailure
     from triton.runtime.errors import OutOfResources, PTXASError
 
     try:
-        return compile_launch(jit[launch["function"]], launch, jit, order.action.target)
+        return compiled(special)
     except (CompileTimeAssertionFailure, OutOfResources, PTXASError) as error:
         # What an autotuner takes for a configuration that does not fit.
         raise CannotLaunch(str(error)) from error
