@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from aot_build.digest import blob_digest
 from aot_build.errors import InternalError
 from aot_build.files import copy_verified, write_atomic
 from aot_build.layout import MANIFEST, RUNTIME
@@ -38,6 +40,8 @@ def deliver(result: Path, folder: Path) -> None:
         folder.unlink()
     digests = listed(result)
     for name, digest in digests.items():
+        if _holds(folder, name, digest):
+            continue
         _clear_way(folder, name)
         source = result / name
         # A link would be copied as what it names: the result holds files.
@@ -51,6 +55,20 @@ def deliver(result: Path, folder: Path) -> None:
         write_atomic(folder / name, (result / name).read_bytes())
         (folder / name).chmod(MODE)
     prune(folder, {*digests, *RUNTIME, MANIFEST})
+
+
+def _holds(folder: Path, name: str, digest: str) -> bool:
+    """Whether a file is there already, as it would be copied: reading is cheaper than writing."""
+    path = f"{folder}/{name}"
+    try:
+        found = os.lstat(path)
+        if found.st_mode != stat.S_IFREG | MODE or found.st_nlink != 1:
+            return False
+        if any(parent.is_symlink() for parent in _parents(folder, name)):
+            return False
+        return blob_digest(path) == digest
+    except OSError:
+        return False
 
 
 def listed(result: Path) -> dict[str, str]:
