@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Iterable
 from typing import Any
@@ -38,6 +39,7 @@ def runs(artifact: Artifact, machine: tuple[Any, ...]) -> bool:
     return _rank(f"{kind}:{arch}", machine) is not None
 
 
+@functools.cache
 def _rank(target: str, machine: tuple[Any, ...]) -> tuple[int, int] | None:
     """The higher the better; None where it does not run."""
     kind, _, arch = target.partition(":")
@@ -53,6 +55,7 @@ def _rank(target: str, machine: tuple[Any, ...]) -> tuple[int, int] | None:
     return ("", "f", "a").index(suffix), minor
 
 
+@functools.cache
 def _capability(arch: str) -> tuple[int, int, str]:
     """`sm_103f` -> 10, 3, "f"; a major of -1, which no device has, where it is nothing such."""
     digits = arch[3:].rstrip("af")

@@ -84,14 +84,14 @@ class Variants:
             if type(value).__name__ == "JITFunction"
         }
         fit = [v for v in there if v.parts == parts and v.attrs <= has]
-        fresh = [v for v in fit if v.triton.get("functions", {}) == functions]
+        fresh = [v for v in fit if v.triton.get("functions", {}) == functions and v.bound_alike()]
         if fresh:
             fused = getattr(options, "enable_fp_fusion", None)
             return max(
                 fresh, key=lambda v: (len(v.attrs), v.metadata.get("enable_fp_fusion") == fused)
             )
         if fit:
-            return "a function that is passed to it is not what was compiled"
+            return "a function that it is passed, or one of Triton's that it names, is another one"
         return _nearest(there, parts, has)
 
 
@@ -107,6 +107,16 @@ class Variant:
         self.metadata = self.triton.get("metadata") or self.triton["specialization"]
         self.parts, self.attrs = _told(self.triton["specialization"])
 
+    def bound_alike(self) -> bool:
+        """Whether its functions name the same functions of Triton: no digest tells of those."""
+        from triton.runtime.jit import _triton_jit_function_registry as registry
+
+        return all(
+            _named(registry.get(function), name) == told
+            for function, names in self.triton.get("builtins", {}).items()
+            for name, told in names.items()
+        )
+
     def kernel(self, fn: Any, source: Any) -> Any:
         """What `triton.compile` gives for a source."""
         (name,), (path,) = self.artifact.digests, self.artifact.files.values()
@@ -117,6 +127,13 @@ class Variant:
             kernel = fn.CompiledKernel(source, {f"{name}.json": metadata, **binary}, digest)
         kernel.metadata_group = binary
         return kernel
+
+
+def _named(fn: Any, name: str) -> str:
+    """What a global name of a JIT function stands for."""
+    cells = dict(zip(fn.fn.__code__.co_freevars, fn.fn.__closure__ or ())) if fn else {}  # noqa: B905
+    value = cells[name].cell_contents if name in cells else getattr(fn, "__globals__", {}).get(name)
+    return f"{getattr(value, '__module__', '')}:{getattr(value, '__qualname__', '')}"
 
 
 def name_of(fn: Any) -> str:

@@ -1,4 +1,4 @@
-"""Serves ordinary Triton launches from what is shipped: Triton 3.6 and later.
+"""Serves ordinary Triton launches from what is shipped: Triton 3.7 and later.
 
 A launch of a specialisation that its function has not seen in this process goes to
 `JITFunction._do_compile`. A hook there looks it up among the shipped variants and hands back a
@@ -31,7 +31,10 @@ _ASKED = "_aot_asked"
 """Attribute of a hook: a list of what it asks, one function of each package. On no more than this
 do the runtimes of several packages, which may be of several versions, agree."""
 _OWNER = str(__package__).rpartition(".")[0]
-_LIMIT = re.compile(r"out of resource: (.+), (\d+) needed.*, (\d+) there")
+_LIMIT = re.compile(
+    r"out of resource: (.+?), (?:Required: )?(\d+)\b.*?, (?:Hardware limit: )?(\d+)\b"
+)
+"""As a build puts it, or Triton itself."""
 _variants = Variants([])
 
 

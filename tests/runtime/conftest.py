@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ from aot_build.core.kernel import KernelSpec, Value, Variant
 from aot_build.core.manifest import Entry, manifest, manifest_text, place
 from aot_build.core.target import Target, parse_target
 from aot_build.core.toolchain import Toolchain
-from tests.runtime.packages import lay_out
+from tests.runtime.packages import HERE, INSTALL, Package, lay_out
 
 Row = dict[str, Value]
 Shipped = tuple[Any, ...]
@@ -77,3 +78,20 @@ def aot(ship: Callable[..., ModuleType]) -> Any:
         ("gemm", "cuda:sm_90a", {"BM": 128}, {"gemm.cubin": b"90a"}),
         ("gemm", "hip:gfx942", {"BM": 128}, {"gemm.hsaco": b"942"}),
     )
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Package:
+    """Compiled once; nobody writes into it."""
+    made = Package(tmp_path_factory.mktemp("built"))
+    lay_out(made.aot)
+    shutil.copy(HERE / "kernels_to_ship.py", made.aot.parent / "kern.py")
+    (made.aot.parent / "__init__.py").touch()
+    made.python(str(HERE / "ship_triton.py"), str(made.aot))
+    (made.aot.parent / "__init__.py").write_text(INSTALL)
+    return made
+
+
+@pytest.fixture
+def package(built: Package, tmp_path: Path) -> Package:
+    return built.copy(tmp_path)

@@ -3,6 +3,13 @@
 import triton
 import triton.language as tl
 
+root = tl.math.sqrt
+
+
+@triton.jit
+def rooted(x):
+    return root(x)
+
 
 @triton.jit
 def twice(x):

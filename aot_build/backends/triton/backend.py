@@ -68,7 +68,7 @@ class Triton:
     options = Options
     toolchain = "triton"
     python_source = True
-    requires: tuple[str, ...] = ("triton>=3.6",)
+    requires: tuple[str, ...] = ("triton>=3.7",)
     preload: tuple[str, ...] = ("aot_build.backends.triton.preloaded",)
     preload_if_named: tuple[str, ...] = ("torch",)
 
