@@ -59,7 +59,10 @@ class Paths:
                 {"needed by": f"include-dirs of kernel {variant.kernel.name!r}"},
                 f"add it to [build-system] requires, or: pip install {name.replace('_', '-')}",
             )
-        return os.path.abspath(places[0])
+        place = os.path.abspath(places[0])
+        # An isolated build finds it in another folder each time.
+        self._space.add_root(f"package:{name}", place)
+        return place
 
     def missing(self, path: str, variant: Variant) -> InputError:
         """The error for a declared source that is not there."""

@@ -200,8 +200,10 @@ class Scheduler:
 
     def _lay_out(self, action: Action, folder: str) -> bool:
         """Copy what earlier stages left to where the action finds it."""
-        taken = ((p.removeprefix(STAGE), d) for p, d in action.inputs if p.startswith(STAGE))
-        return all(self._space.store.fetch(digest, Path(folder + path)) for path, digest in taken)
+        taken = [(p.removeprefix(STAGE), d) for p, d in action.inputs if p.startswith(STAGE)]
+        # All of them: each that is damaged is set aside, and made again with the others.
+        there = [self._space.store.fetch(digest, Path(folder + path)) for path, digest in taken]
+        return all(there)
 
     def _take_ends(self) -> None:
         if not self._running:

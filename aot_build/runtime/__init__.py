@@ -23,14 +23,21 @@ find it by one of those, where that row made no other launch.
 from __future__ import annotations
 
 import os
-import threading
-from collections.abc import Callable, Iterable
-from typing import Any
+from _thread import RLock  # `threading` takes milliseconds to import
 
 from ._artifact import ROOT, Artifact, AssumptionError, KernelNotFound, ManifestError, absolute
 from ._devices import compatible, machine_of
 from ._kernel import ABSENT, Kernel
 from ._manifest import Manifest
+
+TYPE_CHECKING = False  # as in `typing`, which takes longer to import than all of this
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any
+
+    Rows = dict[tuple[Any, ...], Artifact]
+else:
+    Rows = dict
 
 __all__ = [
     "ABSENT",
@@ -55,7 +62,7 @@ class _KeyNotFound(KernelNotFound, KeyError):
     """A miss of a table, which as a mapping owes its reader a KeyError."""
 
 
-class Table(dict[tuple[Any, ...], Artifact]):
+class Table(Rows):
     """Row values, in the order of `columns`, -> Artifact.
 
     A plain dict underneath, which is what makes it fast: here True and 1 are one key.
@@ -153,12 +160,16 @@ def verify() -> list[str]:
 
     Reads every file. Empty where all is well. Raises ManifestError.
     """
-    shipped = {
-        entry["path"]: entry["sha256"]
-        for kernel in manifest()["kernels"].values()
-        for variant in kernel["variants"]
-        for entry in variant["files"].values()
-    }
+    kernels = manifest()["kernels"]
+    try:
+        shipped: dict[str, str] = {
+            entry["path"]: entry["sha256"]
+            for kernel in kernels.values()
+            for variant in kernel["variants"]
+            for entry in variant["files"].values()
+        }
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ManifestError(f"the manifest in {ROOT} is damaged ({error!r})") from error
     return sorted(path for path, digest in shipped.items() if _sha256(path) != digest)
 
 
@@ -209,7 +220,7 @@ class _State:
     """All that changes in this module."""
 
     def __init__(self) -> None:
-        self.lock = threading.RLock()
+        self.lock = RLock()
         self.manifest: Manifest | None = None
         self.kernels: dict[str, Kernel] = {}
         self.strict: bool | None = None
@@ -222,7 +233,7 @@ class _State:
             self.misses += missed
 
     def renew_lock(self) -> None:
-        self.lock = threading.RLock()
+        self.lock = RLock()
 
 
 _state = _State()

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
-from typing import Any
+
+TYPE_CHECKING = False  # as in `typing`, which takes longer to import than all of this
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
 
 ROOT = os.path.dirname(os.path.abspath(__file__))
 
@@ -42,7 +45,7 @@ class Artifact:
         self.kernel = kernel
         self.target: str = variant["target"]
         self.row: dict[str, Any] = {n: tupled(v) for n, v in variant["row"].items()}
-        self.metadata: dict[str, Any] = variant.get("metadata", {})
+        self.metadata: dict[str, Any] = variant.get("metadata") or {}
         self._files: dict[str, Any] = variant["files"]
 
     @property
@@ -73,15 +76,16 @@ class Artifact:
         with open(self.path, "rb") as stream:
             return stream.read()
 
-    def load(self, device: object = None) -> Any:
+    def load(self, device: object = None, symbol: str | None = None) -> Any:
         """A `ctypes.CDLL` of a library; of device code its `Launcher` (see `_launch.py`).
 
-        `device` is a torch device or the index of a GPU; without one it is the current GPU. Raises
+        `device` is a torch device or the index of a GPU; without one it is the current GPU.
+        `symbol` names one of several kernels in a file, ValueError where it names none. Raises
         ImportError, naming the command that installs it, where the GPU's driver package is missing.
         """
         from . import _launch
 
-        return _launch.load(self, device)
+        return _launch.load(self, device, symbol)
 
     def __repr__(self) -> str:
         return f"<{self.kernel} {show(self.row)} for {self.target}>"

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Iterable
-from typing import Any
 
 from ._artifact import Artifact
+
+TYPE_CHECKING = False  # as in `typing`, which takes longer to import than all of this
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
 
 
 def compatible(targets: Iterable[str], machine: tuple[Any, ...]) -> list[str]:

@@ -7,15 +7,17 @@ whose launches were captured, among the declared rows that made each launch.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
-from typing import TYPE_CHECKING, Any
 
 from ._artifact import Artifact, KernelNotFound, show, tupled
 from ._devices import compatible, runs
 from ._manifest import Shelf, damaged, key_of, row_text
 
+TYPE_CHECKING = False  # as in `typing`, which takes longer to import than all of this
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from typing import Any
+
     Row = Mapping[str, object]
     Machine = tuple[Any, ...] | None
     Index = dict[object, list[tuple[dict[str, Any], Any]]]

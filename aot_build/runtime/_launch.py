@@ -38,16 +38,33 @@ _DTYPES = {
 _2GIB = 2**31
 
 
-def load(artifact: Artifact, device: object = None) -> Any:
+def load(artifact: Artifact, device: object = None, symbol: str | None = None) -> Any:
     """A `ctypes.CDLL` of a library; of device code its Launcher on a GPU.
 
-    Raises ValueError where there are several files, and ImportError without the GPU's driver.
+    Raises ValueError where there are several files, or several kernels and no `symbol` of one;
+    ImportError without the GPU's driver.
     """
     if len(artifact.files) != 1:
         raise ValueError(f"{artifact!r} has {len(artifact.files)} files: load one of them")
     if not artifact.path.endswith(_CODE):
         return ctypes.CDLL(artifact.path)
-    return Launcher(artifact, _GPUS[artifact.target.partition(":")[0]](_index(device)))
+    kernel = _kernel(artifact, symbol)
+    return Launcher(artifact, _GPUS[artifact.target.partition(":")[0]](_index(device)), kernel)
+
+
+def _kernel(artifact: Artifact, symbol: str | None) -> dict[str, Any]:
+    """What is known of one kernel of a file: `symbol`, `shared`, `args` and the rest."""
+    found = artifact.metadata
+    several = {entry["symbol"]: entry for entry in found.get("symbols", ())}
+    if symbol is None and "symbol" in found:
+        return found
+    if symbol in several:
+        return {**found, **several[symbol]}
+    if symbol is not None and symbol == found.get("symbol"):
+        return found
+    names = ", ".join(sorted(several)) or found.get("symbol", "none")
+    asked = "name one as symbol=" if symbol is None else f"{symbol!r} is none of them"
+    raise ValueError(f"{artifact!r} holds the kernels {names}: {asked}")
 
 
 class Shape(NamedTuple):
@@ -64,8 +81,11 @@ class Shape(NamedTuple):
 class Launcher:
     """Device code of one variant, loaded on one GPU."""
 
-    def __init__(self, artifact: Artifact, gpu: Any) -> None:
-        found = artifact.metadata
+    def __init__(
+        self, artifact: Artifact, gpu: Any, kernel: Mapping[str, Any] | None = None
+    ) -> None:
+        """`kernel` is the metadata of the one to launch, by default the artifact's own."""
+        self._found = found = artifact.metadata if kernel is None else kernel
         self.artifact = artifact
         self._gpu = gpu
         self._scratch: list[tuple[int, int]] = [tuple(s) for s in found.get("scratch", {}).values()]
@@ -100,6 +120,7 @@ class Launcher:
         """
         values = self._bound(args, named)
         for name, value in values.items():
+            _check_kind(name, self._types[name], value)
             self._check(name, value)
         packed = [_packed(name, self._types[name], value) for name, value in values.items()]
         shape = self._shape(grid, block)
@@ -118,7 +139,7 @@ class Launcher:
     launch = __call__
 
     def _shape(self, grid: Any, block: Any) -> Shape:
-        found = self.artifact.metadata
+        found = self._found
         if block is None and "num_warps" in found:
             block = found["num_warps"] * found["warp_size"]
         if block is None:
@@ -173,6 +194,18 @@ class Launcher:
         return repr(self.artifact)
 
 
+def _check_kind(name: str, kind: Any, value: Any) -> None:
+    """Raise TypeError, naming the argument, for a number that is none."""
+    if isinstance(kind, str) and not kind.startswith("*"):
+        wanted: Any = operator.index if kind in _INTEGERS else float
+        try:
+            wanted(value)
+        except (TypeError, ValueError):
+            raise TypeError(f"{name!r} is of type {kind}, not {type(value).__name__} {value!r}") from None
+        if isinstance(value, str):
+            raise TypeError(f"{name!r} is of type {kind}, not {type(value).__name__} {value!r}")
+
+
 def _index(device: Any) -> int | None:
     """A torch device, an index, `cuda:1`."""
     if isinstance(device, str):
@@ -213,7 +246,13 @@ def _extent(value: Any) -> int:
 
 
 def _packed(name: str, kind: Any, value: Any) -> Any:
-    """An argument as ctypes has it; `kind` is Triton's name of the type, or a number of bytes."""
+    """An argument as ctypes has it; `kind` is Triton's name of the type, or a number of bytes.
+
+    Of CUDA C++ only sizes are known: 2 for a `float` would be packed as an integer. Pass 2.0, or
+    ctypes.c_float(2), which is taken as it is.
+    """
+    if isinstance(value, ctypes._SimpleCData):
+        return value
     if isinstance(kind, int):
         kind = _of_size(name, kind, value)
     if kind.startswith("*"):

@@ -9,12 +9,14 @@ taken for a line. What was laid out otherwise is parsed whole.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
 
 from ._artifact import ManifestError
 
+TYPE_CHECKING = False  # as in `typing`, which takes longer to import than all of this
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
     Source = int | dict[str, Any]
     """A variant: where its line begins, or what was parsed of it."""
 
@@ -58,7 +60,7 @@ class Shelf:
     def _parsed(self, text: bytes) -> Any:
         try:
             return json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise damaged(self.name, error) from error
 
 
@@ -66,22 +68,23 @@ class Manifest:
     """A manifest. Raises ManifestError where it is missing, damaged, or of another version."""
 
     def __init__(self, path: str) -> None:
+        self._path = path
         self._content = _content(path)
         self._parsed: dict[str, Any] | None = None
         self._shelves = None
         try:
             head, self._shelves = _shelves(self._content)
             version = head["version"]
-        except (ValueError, KeyError, IndexError, TypeError):
+        except (ValueError, KeyError, IndexError, TypeError, RecursionError):
             version = self._read(path)
-        if version != VERSION:
+        if type(version) is not int or version != VERSION:
             raise ManifestError(f"{path} has version {version!r}, this module reads {VERSION}")
 
     def _read(self, path: str) -> object:
         try:
             parsed = json.loads(self._content)
             version, _ = parsed["version"], parsed["kernels"].items()
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             text = f"{path} is damaged ({error!r}): install the package anew"
             raise ManifestError(text) from error
         self._parsed = parsed
@@ -90,15 +93,18 @@ class Manifest:
     def parsed(self) -> dict[str, Any]:
         """All of it, as JSON values."""
         if self._parsed is None:
-            self._parsed = json.loads(self._content)
-        return self._parsed
+            self._read(self._path)
+        return self._parsed or {}
 
     def backends(self) -> dict[str, str]:
         """Each kernel's backend."""
         if self._shelves is not None:
             return {name: shelf.backend for name, shelf in self._shelves.items()}
         kernels = self.parsed()["kernels"]
-        return {name: str(dict(kernel).get("backend", "")) for name, kernel in kernels.items()}
+        try:
+            return {name: str(kernel.get("backend", "")) for name, kernel in kernels.items()}
+        except AttributeError as error:
+            raise ManifestError(f"{self._path} is damaged ({error!r})") from error
 
     def shelf(self, name: str) -> Shelf:
         """The variants of a kernel. Raises KeyError where there is none of that name."""

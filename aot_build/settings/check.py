@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
@@ -61,17 +61,27 @@ def check_values(
         try:
             msgspec.convert(value, types[key])
         except msgspec.ValidationError as error:
-            message, rest, hint = explain(error, key)
+            message, rest, hint = explain(error, key, words_of(types[key]))
             raise document.error(message, (*path, key, *rest), hint) from None
 
 
-def explain(error: msgspec.ValidationError, key: str) -> tuple[str, KeyPath, str | None]:
-    """A validation error as a message in TOML's words, the path below the key, and a hint."""
+def words_of(kind: Any) -> tuple[str, ...]:
+    """The words that a type allows, where it is a choice of words."""
+    return tuple(word for word in get_args(kind) if isinstance(word, str))
+
+
+def explain(
+    error: msgspec.ValidationError, key: str, words: Iterable[str] = MODES
+) -> tuple[str, KeyPath, str | None]:
+    """A validation error as a message in TOML's words, the path below the key, and a hint.
+
+    `words` are those that a choice of words allows.
+    """
     text, _, at = str(error).partition(" - at `$")
     rest = tuple(int(n) if n else word for n, word in re.findall(r"\[(\d+)\]|\.([\w-]+)", at))
     hint = None
     if found := re.match(r"Invalid enum value '(.*)'", text):
-        return f"unknown {key} {found[1]!r}", rest, did_you_mean(found[1], MODES)
+        return f"unknown {key} {found[1]!r}", rest, did_you_mean(found[1], words)
     if found := re.match(r"Object contains unknown field `(.*)`", text):
         return f"unknown key {found[1]!r}", (*rest, found[1]), hint
     text = re.sub(r"`([\w |]+)`", lambda m: _words(m[1]), text)

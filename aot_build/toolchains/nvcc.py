@@ -24,7 +24,11 @@ USUAL = "/usr/local/cuda"
 PACKAGES = ("nvidia/cu13", "nvidia/cuda_nvcc")
 """Where the wheels of the compiler put their tree."""
 PROGRAMS = ("cicc", "cudafe++", "fatbinary", "nvlink", "ptxas", "bin2c")
-FILES = ("{bin}/nvcc.profile", "{bin}/crt/*.stub", "{device}/libdevice*.bc")
+FILES = (
+    "{bin}/nvcc.profile", "{bin}/crt/*.stub", "{device}/libdevice*.bc", "{include}/crt/*.h*",
+    "{include}/fatbinary_section.h", "{include}/math_constants.h",
+)  # fmt: skip
+"""Headers among them are those that the code includes which nvcc writes: no depfile names them."""
 LIBRARIES = ("libcudart_static.a", "libcudadevrt.a", "libcudart.so")
 UNSEEN = ("NVCC_PREPEND_FLAGS", "NVCC_APPEND_FLAGS")
 """Flags that concern compiles, not questions."""
@@ -123,7 +127,12 @@ def _parts(tree: Mapping[str, str]) -> dict[str, str]:
     """Programs, device code and libraries, by names that do not tell where the tree lies."""
     here, compilers = tree["_HERE_"], tree.get("CICC_PATH", "")
     found = {name: shutil.which(name, path=f"{compilers}{os.pathsep}{here}") for name in PROGRAMS}
-    places = {"bin": here, "device": tree.get("NVVMIR_LIBRARY_DIR", "")}
+    includes = [word[2:] for word in shlex.split(tree.get("INCLUDES", "")) if word[:2] == "-I"]
+    places = {
+        "bin": here,
+        "device": tree.get("NVVMIR_LIBRARY_DIR", ""),
+        "include": next(iter(includes), os.path.join(os.path.dirname(here), "include")),
+    }
     files = [
         path
         for pattern in FILES

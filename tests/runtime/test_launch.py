@@ -185,7 +185,7 @@ def test_the_extent_of_tensors_is_checked(kind: type[Tensor]) -> None:
             "'a' is a pointer: pass a tensor, an address or None, not 'text'",
         ),
         ({"a": True}, TypeError, "'a' is a pointer"),
-        ({"eps": "x"}, TypeError, "real number"),
+        ({"eps": "x"}, TypeError, "fp32, not str"),
         ({"BLOCK": 128}, TypeError, "takes no 'BLOCK'; it takes a, b, M, N, eps, on"),
         ({"global_scratch": 0}, TypeError, "takes no 'global_scratch'"),
     ],
