@@ -122,9 +122,7 @@ def _decided(workspace: Workspace, planned: Planned, staged: Staged) -> Decision
         return planned.decision
     if planned.decision.base_key:
         return planned.decision
-    found = [Decision(o.decision.action, o.decision.base_key, o.result, o.trace)
-             for o in staged.outcomes]  # fmt: skip
-    again = decide(workspace, planned.decision.action, found, planned.name)
+    again = decide(workspace, planned.decision.action, staged.decided, planned.name)
     return (
         again
         if again.result is not None
@@ -162,12 +160,13 @@ def _materialize(
 def _again(workspace: Workspace, built: Built, scheduler: Scheduler, lost: list[Entry]) -> Built:
     damaged = {id(entry.variant) for entry in lost}
     planned = []
-    for old, outcome in zip(built.plan.planned, built.outcomes, strict=True):
+    for old, outcome, staged in zip(built.plan.planned, built.outcomes, built.staged, strict=True):
         action, key = outcome.decision.action, outcome.decision.base_key
         decision = Decision(action, key, outcome.result, outcome.trace, old.decision.miss)
         if id(old.variant) in damaged:
             decision = Decision(action, key, miss=Miss("its result was damaged"))
-        planned.append(Planned(old.variant, old.toolchain, decision, old.name))
+        # Their traces are inputs of this build; where they are lost as well, they run again.
+        planned.append(dataclasses.replace(old, decision=decision, stages=staged.decided))
     plan = Plan(tuple(planned), built.plan.helpers, built.plan.failures)
     again = carry_out(workspace, plan, scheduler)
     for before, after in zip(built.outcomes, again.outcomes, strict=True):
@@ -233,13 +232,24 @@ def _summary(workspace: Workspace, built: Built, wall: float) -> Summary:
         retried=tally.retried,
         wall_s=round(wall, 4),
         cpu_s=round(tally.cpu_seconds, 3),
-        critical_path_s=round(tally.longest, 3),
+        critical_path_s=round(max(tally.longest, _longest_chain(built)), 3),
         workers=workspace.slots,
         helpers=built.plan.helpers,
         cache_dir=str(workspace.settings.cache_dir) if workspace.cached else "",
         failures=(*unlisted, *(_failure_row(p, o) for p, o in rows if o.failure is not None)),
         misses=tuple(_miss_row(p, o) for p, o in rows if o.executed or o.failure is not None),
     )
+
+
+def _longest_chain(built: Built) -> float:
+    """Seconds of the slowest variant, its slowest stage included, of what was executed."""
+
+    def seconds(outcomes: Sequence[Outcome]) -> float:
+        ran = (o.result.seconds for o in outcomes if o.executed and o.result is not None)
+        return max(ran, default=0.0)
+
+    rows = zip(built.outcomes, built.staged, strict=True)
+    return max((seconds([o]) + seconds(s.outcomes) for o, s in rows), default=0.0)
 
 
 def _failure_row(planned: Planned, outcome: Outcome) -> FailureRow:

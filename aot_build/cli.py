@@ -95,15 +95,19 @@ def _plan(chosen: argparse.Namespace) -> int:
     )
     asked.wait()
     rows = asked.listed
+    failed = sum(row.failed for row in rows)
     if chosen.json:
         print(json.dumps([asdict(row) for row in rows]))
-        return 0
+        return 1 if failed else 0
     for row in rows:
         if not row.hit:
-            print(f"build {row.kernel} [{row.target}] {row.variant}: {row.reason}")
+            what = "cannot be planned:" if row.failed else "build"
+            print(f"{what} {row.kernel} [{row.target}] {row.variant}: {row.reason}")
     hits = sum(row.hit for row in rows)
-    print(f"{len(rows)} variants: {hits} hits, {len(rows) - hits} to build")
-    return 0
+    to_build = len(rows) - hits - failed
+    more = f", {failed} that cannot be planned" if failed else ""
+    print(f"{len(rows)} variants: {hits} hits, {to_build} to build{more}")
+    return 1 if failed else 0
 
 
 def _explain(chosen: argparse.Namespace) -> int:
@@ -123,7 +127,8 @@ def _passes(chosen: argparse.Namespace) -> int:
     from aot_build.pipelines.modes import MODES, passes
 
     modes = [chosen.mode] if chosen.mode else list(MODES)
-    targets = [parse_target(name) for name in dict.fromkeys(chosen.target or ["cpu"])]
+    named = chosen.target or _declared_targets(chosen.project) or ["cpu"]
+    targets = [parse_target(name) for name in dict.fromkeys(named)]
     listed = {
         mode: {str(t): [(p.name, p.flags) for p in passes(mode, t)] for t in targets}
         for mode in modes
@@ -135,8 +140,16 @@ def _passes(chosen: argparse.Namespace) -> int:
         for target in targets:
             print(f"{mode} for {target}:")
             for name, flags in listed[mode][str(target)]:
-                print(f"  {name:<20} {' '.join(flags).replace('{arch}', target.arch)}")
+                print(f"  {name:<24} {' '.join(flags).replace('{arch}', target.arch)}")
     return 0
+
+
+def _declared_targets(project: str) -> list[str]:
+    from aot_build.opening import load_settings
+    from aot_build.request import Request
+
+    settings, _ = load_settings(Request(project=os.path.realpath(project)))
+    return [str(target) for target in settings.targets] if settings else []
 
 
 def _verify(chosen: argparse.Namespace) -> int:

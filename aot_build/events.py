@@ -157,6 +157,8 @@ class PlanRow:
     """How long it took to build the last time; 0 where that is not known."""
     last: str = ""
     """Why it was built the last time that it was; empty where that is not known."""
+    failed: bool = False
+    """Whether it cannot be planned, as the code that it needs to ask fails; `reason` says how."""
 
 
 @dataclass(frozen=True, slots=True)

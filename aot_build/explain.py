@@ -38,6 +38,8 @@ def explain(
 
 
 def _decision(row: PlanRow) -> str:
+    if row.failed:
+        return f"cannot be planned: {row.reason}"
     if not row.hit:
         return f"would be built: {row.reason}"
     return f"hit; last built because: {row.last}" if row.last else "hit"

@@ -80,7 +80,7 @@ def _failed_listing(spec: KernelSpec, function: str, failure: Failure) -> Failur
 
 
 def list_plan(plan: Plan, workspace: Workspace) -> tuple[PlanRow, ...]:
-    """A plan as rows for people and for JSON."""
+    """A plan as rows for people and for JSON: what cannot be planned comes last."""
     rows = []
     for planned in plan.planned:
         variant, miss = planned.variant, planned.decision.miss
@@ -96,6 +96,10 @@ def list_plan(plan: Plan, workspace: Workspace) -> tuple[PlanRow, ...]:
                 last=record.built if record else "",
             )
         )
+    for row in plan.failures:
+        reason = f"{row.reason}\n  log: {row.log}"
+        unplanned = PlanRow(row.kernel, row.variant, row.target, False, reason, failed=True)
+        rows.append(unplanned)
     return tuple(rows)
 
 

@@ -80,7 +80,7 @@ class _Run:
 
 
 class Scheduler:
-    """Runs decisions of one workspace. `helper` work is announced to nobody."""
+    """Runs decisions of one workspace. Where `silent`, nobody is told of them."""
 
     def __init__(self, workspace: Workspace, *, silent: bool = False) -> None:
         self._space = workspace
@@ -300,7 +300,7 @@ class Scheduler:
                     action.kernel, action.label, action.target, seconds, self._done, self._total
                 )
             )
-        elif failure.outcome != "skipped":
+        elif failure.outcome != "skipped" and failure.reason != STAGE_LOST:
             self._tell(
                 ActionFailed(
                     action.kernel, action.label, action.target,

@@ -40,6 +40,14 @@ class Staged:
     outcomes: tuple[Outcome, ...] = ()
 
     @property
+    def decided(self) -> tuple[Decision, ...]:
+        """What is known of them now that they have been carried out."""
+        return tuple(
+            Decision(o.decision.action, o.decision.base_key, o.result, o.trace, o.decision.miss)
+            for o in self.outcomes
+        )
+
+    @property
     def failure(self) -> Failure | None:
         """Of the first stage that failed."""
         return next((o.failure for o in self.outcomes if o.failure is not None), None)

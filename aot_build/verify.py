@@ -17,10 +17,12 @@ def verify(
     workspace: Workspace, kernels: Sequence[str] | None, sample: int | None
 ) -> tuple[VerifyRow, ...]:
     """Build `sample` variants again (None: all), drawn at random from those that are kept."""
-    planned = list(make_plan(workspace, kernels).planned)
+    plan = make_plan(workspace, kernels)
+    planned = list(plan.planned)
     kept = [p for p in planned if p.decision.result is not None]
     chosen = kept if sample is None else random.sample(kept, min(sample, len(kept)))
     rows = [_row(p, "unbuilt", "not in the cache") for p in planned if p.decision.result is None]
+    rows += [VerifyRow(f.kernel, f.variant, f.target, "failed", f.reason) for f in plan.failures]
     return (*rows, *_compare(workspace, chosen))
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import importlib
 import os
 import secrets
 import shutil
@@ -213,7 +214,8 @@ class Workspace:
             return find_python()
         if name == "triton":
             (requirement,) = self.registry.get("triton").requires
-            return find_package(name, requirement, self.distributions.identity)
+            identity = self.distributions.identity
+            return find_package(name, requirement, identity, self.index.digest)
         raise InternalError(f"no toolchain is called {name!r}")
 
     def toolchain_for(self, name: str, variant: Variant) -> Toolchain:
@@ -237,7 +239,7 @@ class Workspace:
     def code_digest(self, module: str) -> str:
         """Digest of a module's source, or of all that lie in the package of a backend that is
         one: salt for the keys of what it does."""
-        found = sys.modules[module].__file__
+        found = importlib.import_module(module).__file__
         package, _, _ = module.rpartition(".")
         if found and package.rpartition(".")[0] == ROOM:
             sources = sorted(Path(found).parent.glob("*.py"))

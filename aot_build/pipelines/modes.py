@@ -22,6 +22,10 @@ class Pass:
 Pipeline = Callable[[], list[Pass]]
 
 
+def _has_cuda(target: Target) -> bool:
+    return target.kind == "cuda"
+
+
 def optimise() -> list[Pass]:
     """Full optimisation; assertions off."""
     return [Pass("optimise", ("-O3",)), Pass("no-assertions", ("-DNDEBUG",))]
@@ -29,17 +33,28 @@ def optimise() -> list[Pass]:
 
 def optimise_lightly() -> list[Pass]:
     """What compiles soonest and is still no toy."""
-    return [Pass("optimise-lightly", ("-O1",))]
+    return [
+        Pass("optimise-lightly", ("-O1",)),
+        Pass("optimise-device-lightly", ("-Xptxas=-O1",), when=_has_cuda),
+    ]
 
 
 def keep_debuggable() -> list[Pass]:
     """Line information and assertions, nothing moved about."""
-    return [Pass("no-optimisation", ("-O0",)), Pass("line-info", ("-g",))]
+    return [
+        Pass("no-optimisation", ("-O0",)),
+        Pass("line-info", ("-g",)),
+        Pass("debug-device", ("-G",), when=_has_cuda),
+    ]
 
 
 def keep_profilable() -> list[Pass]:
     """Frames and lines for a profiler."""
-    return [Pass("frames", ("-fno-omit-frame-pointer",)), Pass("line-tables", ("-g1",))]
+    return [
+        Pass("frames", ("-fno-omit-frame-pointer",)),
+        Pass("line-tables", ("-g1",)),
+        Pass("line-tables-of-device", ("-lineinfo",), when=_has_cuda),
+    ]
 
 
 def tune_for_arch() -> list[Pass]:

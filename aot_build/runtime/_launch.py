@@ -201,7 +201,9 @@ def _check_kind(name: str, kind: Any, value: Any) -> None:
         try:
             wanted(value)
         except (TypeError, ValueError):
-            raise TypeError(f"{name!r} is of type {kind}, not {type(value).__name__} {value!r}") from None
+            raise TypeError(
+                f"{name!r} is of type {kind}, not {type(value).__name__} {value!r}"
+            ) from None
         if isinstance(value, str):
             raise TypeError(f"{name!r} is of type {kind}, not {type(value).__name__} {value!r}")
 

@@ -120,6 +120,8 @@ class Variant:
     def kernel(self, fn: Any, source: Any) -> Any:
         """What `triton.compile` gives for a source."""
         (name,), (path,) = self.artifact.digests, self.artifact.files.values()
+        if not self.artifact.intact():
+            raise OSError(f"{path} is not what was shipped: see verify()")
         digest = self.artifact.digests[name]
         # CompiledKernel reads its metadata from a file.
         with _file({**self.metadata, "hash": digest}) as metadata:

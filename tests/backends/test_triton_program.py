@@ -148,9 +148,7 @@ def test_a_rebuilt_program_compiles_to_the_same_bytes(
     for name in [name for name in sys.modules if name.partition(".")[0] == "made"]:
         del sys.modules[name]
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path / "another-cache"))
-    folder = tmp_path / "program"
-    folder.mkdir()
-    rebuilt = build(program, folder)
+    rebuilt = build(program)
     second, _, again = compiled(specialise(rebuilt["made.kern:kernel"], LAUNCH, rebuilt, target))
     assert "made.kern" not in sys.modules
     assert first == second

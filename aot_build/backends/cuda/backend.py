@@ -8,7 +8,6 @@ for the one real architecture that the target names, and no PTX is kept.
 import os
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Iterator
 from typing import Any, Literal
 
 import msgspec
@@ -30,8 +29,6 @@ CUBIN, OBJECT, LINK = "cubin", "object", "link"
 Params = tuple[tuple[str, Any], ...]
 AROUND = ("NVCC_PREPEND_FLAGS", "NVCC_APPEND_FLAGS")
 """What nvcc takes from the environment; written among the flags, where folders are looked for."""
-OF_DEVICE = {"-g": "-G", "-g1": "-lineinfo", "-O1": "-Xptxas=-O1"}
-"""What a mode asks of the host's compiler, and what asks the same of the device's."""
 
 
 class Options(
@@ -135,7 +132,7 @@ def _compile_params(variant: Variant, configuration: Configuration) -> Params:
     return (
         ("row", variant.row),
         ("standard", dict(variant.kernel.options).get("standard", "c++17")),
-        ("flags", (*_mode_flags(configuration.flags), *flags)),
+        ("flags", (*configuration.flags, *flags)),
         ("include-dirs", tuple(map(encode, variant.include_dirs))),
     )
 
@@ -156,13 +153,6 @@ def _check_served(variant: Variant, toolchain: Toolchain) -> None:
             f"drop {variant.target} from [tool.aot-build] targets, or set CUDA_HOME to a toolkit"
             " that has it",
         )  # fmt: skip
-
-
-def _mode_flags(flags: Iterable[str]) -> Iterator[str]:
-    for flag in flags:
-        yield flag
-        if flag in OF_DEVICE:
-            yield OF_DEVICE[flag]
 
 
 BACKEND = Cuda()

@@ -18,15 +18,15 @@ KEYED_ENV = (
     "ALLOW_LHS_TMEM_LAYOUT_CONVERSION", "AMDGCN_ANALYZE_SMALL_TENSOR_RANGE",
     "AMDGCN_SCALARIZE_PACKED_FOPS", "AMDGCN_USE_BUFFER_ATOMICS", "AMDGCN_USE_BUFFER_OPS",
     "DISABLE_LLVM_OPT", "DISABLE_MMA_V3", "DISABLE_MMA_V5", "DISABLE_PTXAS_OPT",
-    "LLVM_PASS_PLUGIN_PATH", "PTXAS_OPTIONS", "TRITON_ALLOW_NON_CONSTEXPR_GLOBALS",
-    "TRITON_CONSAN_INIT_ALLOCATIONS", "TRITON_DEBUG",
+    "LLVM_EXTRACT_DI_LOCAL_VARIABLES", "LLVM_PASS_PLUGIN_PATH", "PTXAS_OPTIONS",
+    "TRITON_ALLOW_NON_CONSTEXPR_GLOBALS", "TRITON_CONSAN_INIT_ALLOCATIONS", "TRITON_DEBUG",
     "TRITON_ENABLE_ASAN", "TRITON_ENABLE_EXPERIMENTAL_CONSAN", "TRITON_F32_DEFAULT",
     "TRITON_FORCE_DISABLE_FP_FUSION", "TRITON_FPSAN_HOMOMORPHIC_CASTS",
     "TRITON_HIP_USE_ASYNC_COPY", "TRITON_HIP_USE_BLOCK_PINGPONG",
     "TRITON_HIP_USE_COEXEC_SCHEDULER", "TRITON_HIP_USE_EXPERT_SCHEDULING",
     "TRITON_HIP_USE_IN_THREAD_TRANSPOSE", "TRITON_INSTRUMENTATION_MODE",
     "TRITON_MOCK_PTX_VERSION", "TRITON_OVERRIDE_ARCH", "TRITON_PLUGIN_PATHS",
-    "TRITON_SWAP_MIR", "USE_IR_LOC",
+    "TRITON_SWAP_MIR", "TRITON_SWAP_MIR_ENABLE_MISCHED", "USE_IR_LOC",
 )  # fmt: skip
 """What changes Triton's output (its knobs.py, and the names in libtriton)."""
 FILE_ENV = (
@@ -69,6 +69,8 @@ class Triton:
     toolchain = "triton"
     python_source = True
     requires: tuple[str, ...] = ("triton>=3.7",)
+    shares = ("aot_build.backends.python", "aot_build.core.hardware")
+    """Modules beside its own that shape what it makes: what launches see, and what is refused."""
     preload: tuple[str, ...] = ("aot_build.backends.triton.preloaded",)
     preload_if_named: tuple[str, ...] = ("torch",)
 

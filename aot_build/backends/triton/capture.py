@@ -143,12 +143,16 @@ class Capture:
 
     def _data(self, value: Any) -> Any:
         try:
-            return encode(value)
+            found = encode(value)
+            if isinstance(value, tuple) and '"jit"' in as_text(found):
+                raise NotData("a tuple of JIT functions")
+            return found
         except NotData as error:
             raise InputError(
                 f"a launch has a constant that cannot be kept: {error}",
                 {"row": dict(self._row), "target": self._target},
-                "constants may be numbers, text, None, tuples, dtypes and JIT functions",
+                "constants may be numbers, text, None, dtypes, JIT functions, and tuples of all"
+                " but the last",
             ) from None
 
     def _program(self, functions: list[Any]) -> str:

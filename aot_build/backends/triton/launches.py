@@ -38,14 +38,16 @@ def declared(variants: tuple[Variant, ...], findings: Mapping[str, Any]) -> tupl
 
 def captured(variants: tuple[Variant, ...], findings: Mapping[str, Any]) -> tuple[Variant, ...]:
     """A variant for each launch, of the rows that made it. Raises InputError."""
-    found: dict[Row, Variant] = {}
+    found: dict[str, Variant] = {}
     options = dict(variants[0].kernel.options)
     names, ambiguous = _names(findings), _ambiguous(findings)
     for launch in findings["launches"]:
         made_by = [variants[number] for number in launch["rows"]]
         row = tuple(sorted(_columns(launch, names[launch["making"]])))
-        first = made_by[0]
-        if row in found:
+        first = dataclasses.replace(made_by[0], row=row)
+        # As JSON: to Python 1, 1.0 and True are one.
+        told = as_text([list(column) for column in row])
+        if told in found:
             raise InputError(
                 "two launches cannot be told apart by their columns",
                 {"kernel": first.kernel.name, "where": first.where, "launch": first.label},
@@ -64,11 +66,10 @@ def captured(variants: tuple[Variant, ...], findings: Mapping[str, Any]) -> tupl
             shipped["config"] = launch["config"]
             shipped |= {"kept": True} if options.get("keep") else {}
         program = findings["programs"][launch["program"]]
-        found[row] = dataclasses.replace(
+        found[told] = dataclasses.replace(
             first,
-            row=row,
             findings=_keyed(
-                first, content, program, choice=launch["choice"], making=launch["making"]
+                made_by[0], content, program, choice=launch["choice"], making=launch["making"]
             ),
             metadata={"triton": shipped, "rows": [_json(dict(v.row)) for v in made_by]},
         )

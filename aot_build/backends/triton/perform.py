@@ -4,6 +4,7 @@ import contextlib
 import importlib
 import json
 import os
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -138,15 +139,16 @@ def _compile(order: WorkOrder) -> WorkReport:
         if name.startswith(FUNCTION)
     }
     if program:
-        folder = Path(order.scratch) / "program"
-        folder.mkdir()
-        jit, report = build(program, folder), WorkReport()
+        jit, report = build(program), WorkReport()
     else:
         jit, report = _import(order, launch)
     special = specialise(jit[launch["function"]], launch, jit, order.action.target)
     arch = {"arch": emitted_arch(parse_target(order.action.target))}
     try:
         binary, extension, metadata = _compiled(special)
+    except CannotCompile as error:
+        traceback.print_exc()
+        return WorkReport(report.trace, report.packages, error=str(error))
     except CannotLaunch as error:
         if not params["choice"]:
             return WorkReport(report.trace, report.packages, error=str(error))
@@ -159,14 +161,33 @@ def _compile(order: WorkOrder) -> WorkReport:
 
 
 def _compiled(special: Specialisation) -> tuple[bytes, str, dict[str, Any]]:
-    from triton.compiler.errors import CompileTimeAssertionFailure
+    from triton.compiler.errors import CompilationError, CompileTimeAssertionFailure
     from triton.runtime.errors import OutOfResources, PTXASError
 
     try:
         return compiled(special)
     except (CompileTimeAssertionFailure, OutOfResources, PTXASError) as error:
         # What an autotuner takes for a configuration that does not fit.
-        raise CannotLaunch(str(error)) from error
+        raise CannotLaunch(_told(error)) from error
+    except CompilationError as error:
+        raise CannotCompile(_told(error)) from error
+
+
+class CannotCompile(Exception):
+    """The kernel is wrong; the text says how, and then where."""
+
+
+def _told(error: Exception) -> str:
+    """An error of Triton's with its reason first: Triton shows the source before it."""
+    name = type(error).__name__
+    reason = getattr(error, "error_message", None)
+    if not reason:
+        cause = error.__cause__
+        reason = f"{type(cause).__name__}: {cause}" if cause is not None else None
+    shown = str(error)
+    if not reason:
+        return f"{name}: {shown}"
+    return f"{name}: {reason}\n{shown.removesuffix(str(reason)).rstrip()}"
 
 
 def _import(order: WorkOrder, launch: Any) -> tuple[dict[str, Any], WorkReport]:

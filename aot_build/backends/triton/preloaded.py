@@ -4,16 +4,26 @@ Triton digests its own libraries (some 500 MB) for the keys of its cache, in eac
 compiles: a fork inherits the digest.
 """
 
-import triton.backends.amd.compiler
-import triton.backends.nvidia.compiler
-import triton.compiler.code_generator
-import triton.language.extra.cuda.libdevice
-import triton.language.extra.hip.libdevice
-import triton.runtime.autotuner
-import triton.runtime.cache
+import os
 
-from aot_build.backends.triton import perform
+from aot_build.backends.triton.backend import UNSET_ENV
 
-triton.runtime.cache.triton_key()
+# Triton's own functions are what the environment says while they are imported: with
+# TRITON_INTERPRET none of them could be compiled. Other actions see the environment as it is.
+_hidden = {name: os.environ.pop(name) for name in UNSET_ENV if name in os.environ}
+try:
+    import triton.backends.amd.compiler
+    import triton.backends.nvidia.compiler
+    import triton.compiler.code_generator
+    import triton.language.extra.cuda.libdevice
+    import triton.language.extra.hip.libdevice
+    import triton.runtime.autotuner
+    import triton.runtime.cache
+
+    from aot_build.backends.triton import perform
+
+    triton.runtime.cache.triton_key()
+finally:
+    os.environ.update(_hidden)
 
 __all__ = ["perform"]

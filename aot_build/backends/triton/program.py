@@ -9,8 +9,8 @@ Globals are those that the function names; see values.py for how they are writte
 
 import ast
 import inspect
+import linecache
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -139,10 +139,11 @@ def _is_foreign(value: Any) -> bool:
     return False
 
 
-def build(program: Program, folder: Path) -> dict[str, Any]:
-    """The JIT functions of a program by name; their sources are written into `folder`.
+def build(program: Program) -> dict[str, Any]:
+    """The JIT functions of a program by name.
 
-    Triton reads the source of a function from its file.
+    Triton reads the source of a function through `inspect`, which finds it without a file: line
+    information names no folder of this machine.
     """
     import triton
 
@@ -150,13 +151,14 @@ def build(program: Program, folder: Path) -> dict[str, Any]:
     built: dict[str, Any] = {}
     for number, (name, described) in enumerate(program.items()):
         module, _, qualname = name.partition(":")
-        file = folder / f"{number}.py"
+        file = f"program/{number}.py"
         header = "from __future__ import annotations\n" if described["text_annotations"] else ""
-        file.write_text(header + described["source"] + "\n")
+        text = header + described["source"] + "\n"
+        linecache.cache[file] = len(text), None, text.splitlines(keepends=True), file
         space = spaces[name] = {"__name__": module}
         space |= {n: _value(v, {}) for n, v in described["globals"].items() if not _names_jit(v)}
         # Defaults are evaluated here, and the annotations.
-        exec(compile(file.read_text(), str(file), "exec", dont_inherit=True), space)
+        exec(compile(text, file, "exec", dont_inherit=True), space)
         plain = space[qualname.rpartition(".")[2]]
         plain.__qualname__ = qualname
         built[name] = triton.jit(plain, noinline=described["noinline"] or None)

@@ -176,8 +176,8 @@ def _describe_cuda(torch: ModuleType, hardware: Hardware, kind: str) -> None:
         "memory_allocated": 0,
         "max_memory_allocated": 0,
         "get_device_properties": _device_properties(hardware, kind),
-        "current_stream": SimpleNamespace(cuda_stream=0, synchronize=_always(None)),
-        "default_stream": SimpleNamespace(cuda_stream=0, synchronize=_always(None)),
+        "current_stream": _Stream(),
+        "default_stream": _Stream(),
         "is_current_stream_capturing": False,
         "_exchange_device": 0,
         "_maybe_exchange_device": 0,
@@ -189,6 +189,8 @@ def _describe_cuda(torch: ModuleType, hardware: Hardware, kind: str) -> None:
         setattr(torch.cuda, name, _always(None))
     for name in ("device", "device_of", "stream"):
         setattr(torch.cuda, name, type(name, (_Nowhere,), {}))
+    for name, inert in (("Stream", _Stream), ("Event", _Event)):
+        setattr(torch.cuda, name, inert)
 
 
 def _device_properties(hardware: Hardware, kind: str) -> SimpleNamespace:
@@ -212,6 +214,31 @@ def _device_properties(hardware: Hardware, kind: str) -> SimpleNamespace:
         is_integrated=0,
         gcnArchName=hardware.arch + suffix if kind == "hip" else "",
     )
+
+
+class _Event:
+    """An event of work that is not done."""
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        for name in ("record", "synchronize", "wait"):
+            setattr(self, name, _always(None))
+        self.query = _always(True)
+        self.elapsed_time = _always(1.0)
+
+
+class _Stream:
+    """A stream that nothing runs on."""
+
+    cuda_stream = 0
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        for name in ("synchronize", "wait_event", "wait_stream"):
+            setattr(self, name, _always(None))
+        self.query = _always(True)
+
+    def record_event(self, event: object = None) -> object:
+        """An event, given or new."""
+        return event or _Event()
 
 
 class _Nowhere(contextlib.nullcontext[None]):
