@@ -173,3 +173,18 @@ def test_verify_builds_the_same_bytes_again(cuda):
     checked = cuda.command("verify", "--all")
     assert checked.returncode == 0, checked.stdout + checked.stderr
     assert f"{VARIANTS} variants built again" in checked.stdout
+
+
+def test_damaged_artifacts_of_stages_are_made_again(cuda, tmp_path):
+    cuda.build()
+    before = cuda.artifacts()
+    for blob in (tmp_path / "cache" / "cas-v1").glob("*/*"):
+        # Objects, and not what they were linked into: e_type ET_REL of the ELF header.
+        if blob.read_bytes()[:4] == b"\x7fELF" and blob.read_bytes()[16] == 1:
+            blob.chmod(0o644)
+            blob.write_bytes(b"damaged")
+    cuda.edit("pyproject.toml", 'output = "library"', 'output = "library"\nlink-flags = ["-g"]')
+    summary = cuda.build()
+    assert [m["kernel"] for m in summary["misses"]] == ["shift"]
+    assert summary["failed"] == 0
+    assert set(cuda.artifacts()) == set(before)

@@ -323,3 +323,78 @@ def test_what_is_wrong_with_a_capture_is_told(
     ended = triton_project.command("build")
     assert ended.returncode == 1
     assert expected in ended.stderr
+
+
+TWINS = """\
+import torch
+import triton
+import triton.language as tl
+
+side = torch.cuda.Stream()
+
+
+@triton.jit
+def store(X, C: tl.constexpr):
+    tl.store(X, C)
+
+
+@triton.jit
+def pick(X, functions: tl.constexpr):
+    tl.store(X, 1.0)
+
+
+def numbers():
+    x = torch.empty(16, device="cuda")
+    side.wait_stream(torch.cuda.current_stream())
+    for value in (1, 1.0, True):
+        store[(1,)](x, value)
+
+
+def functions():
+    pick[(1,)](torch.empty(16, device="cuda"), (store, store))
+"""
+TWIN = """\
+[tool.aot-build]
+package = "demo"
+targets = ["cuda:sm_90a"]
+
+[[tool.aot-build.kernels]]
+name = "twins"
+backend = "triton"
+source = "demo.twins:numbers"
+"""
+
+
+@pytest.mark.torch
+def test_launches_that_python_calls_equal_are_several(triton_project: Any) -> None:
+    triton_project.write({"pyproject.toml": TWIN, "demo/twins.py": TWINS})
+    # Triton's own functions must not be imported as what an interpreter runs.
+    assert triton_project.build(TRITON_INTERPRET="1")["executed"] == 3
+    told = [v["row"]["C"] for v in variants(triton_project, "twins")]
+    assert {json.dumps(value) for value in told} == {"1", "1.0", "true"}
+
+
+@pytest.mark.torch
+def test_a_constant_that_cannot_be_kept_is_told(triton_project: Any) -> None:
+    triton_project.write({"pyproject.toml": TWIN, "demo/twins.py": TWINS})
+    triton_project.edit("pyproject.toml", "twins:numbers", "twins:functions")
+    ended = triton_project.command("build")
+    assert ended.returncode == 1
+    assert "a tuple of JIT functions" in ended.stderr
+
+
+def test_a_plan_tells_what_cannot_be_planned(triton_project: Any) -> None:
+    triton_project.edit("demo/kern.py", "def shift(", "def shifted(")
+    ended = triton_project.command("plan")
+    assert ended.returncode == 1
+    assert "cannot be planned: shift" in ended.stdout
+    assert "did you mean 'shifted'?" in ended.stdout
+    assert "4 variants" not in ended.stdout.splitlines()[-1]
+
+
+def test_a_compile_error_starts_with_its_reason(triton_project: Any) -> None:
+    triton_project.edit("demo/kern.py", "tl.store(X + o, 1.0", "tl.store(X + missing, 1.0")
+    ended = triton_project.command("build")
+    assert ended.returncode == 1
+    first = next(line for line in ended.stderr.splitlines() if "FAILED shift" in line)
+    assert "CompilationError: NameError" in first and "missing" in first
