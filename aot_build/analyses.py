@@ -65,9 +65,13 @@ class Analyses:
         for group in groups:
             backend = self._backend(group)
             assert isinstance(backend, Analysing)
-            self._preload(backend, group[0].source)
+            self._space.preload(backend.preload)
             action = backend.analysis(group, self._configuration(group[0]))
-            decisions.append(self._space.rebuilder.probe(self._filled(action, group[0])))
+            decision = self._space.rebuilder.probe(self._filled(action, group[0]))
+            if decision.result is None:
+                # Only the question imports the project's code: what was answered needs no torch.
+                self._preload_named(backend, group[0].source)
+            decisions.append(decision)
         missing = sum(decision.result is None for decision in decisions)
         if missing:
             self._space.emit(Notice(f"looking into {missing} kernels before they can be planned"))
@@ -85,8 +89,7 @@ class Analyses:
             found.append(backend.resolve(group, outcome.result.metadata))
         return found
 
-    def _preload(self, backend: Analysing, sources: Sequence[str]) -> None:
-        self._space.preload(backend.preload)
+    def _preload_named(self, backend: Analysing, sources: Sequence[str]) -> None:
         texts = [text for source in sources if (text := self._text(source))]
         named = [m for m in backend.preload_if_named if any(m in text for text in texts)]
         self._space.preload(name for name in named if importlib.util.find_spec(name))

@@ -62,7 +62,7 @@ class Analysing(Protocol):
     preload: tuple[str, ...]
     """Modules that its actions import, and that neither start threads nor look for devices."""
     preload_if_named: tuple[str, ...]
-    """The same of modules that are heavy, for sources whose text names them."""
+    """The same of modules that are heavy: for analyses of sources whose text names them."""
 
     def analysis(self, variants: tuple[Variant, ...], configuration: Configuration) -> Action:
         """What to ask for the variants of one kernel and one target. Its report's metadata are

@@ -6,6 +6,7 @@ stream. Memory comes from torch where that is imported, which then also says whi
 
 from __future__ import annotations
 
+import abc
 import contextlib
 import ctypes
 import importlib
@@ -18,7 +19,7 @@ _ALWAYS_THERE = 48 * 1024
 _PORTABLE_CLUSTER = 8
 
 
-class Gpu:
+class Gpu(abc.ABC):
     """One GPU: what both vendors' have in common. `device` is an index; None is the current one."""
 
     def __init__(self, device: int | None) -> None:
@@ -38,9 +39,9 @@ class Gpu:
             with self.torch.cuda.device(self.index):
                 yield
 
+    @abc.abstractmethod
     def make_current(self) -> None:
         """Make it the current GPU of this thread."""
-        raise NotImplementedError
 
     def stream(self, stream: object) -> int:
         """The address of a stream, given as such, as torch's, or as one of CUDA's Python world."""
@@ -64,9 +65,9 @@ class Gpu:
                 held = self.torch.empty(size, dtype=self.torch.uint8, device=f"cuda:{self.index}")
                 yield held.data_ptr()
 
+    @abc.abstractmethod
     def memory(self, size: int, stream: int) -> contextlib.AbstractContextManager[int]:
         """The same without torch."""
-        raise NotImplementedError
 
 
 class Cuda(Gpu):

@@ -161,6 +161,20 @@ def test_liger_launches_what_was_shipped(liger: Shipped, target: str, mode: str)
     assert {digest for _, digest in seen["launches"]} <= liger.digests(target)
 
 
+@pytest.mark.parametrize("target", TARGETS)
+def test_liger_compiles_to_what_was_shipped(liger: Shipped, target: str) -> None:
+    """The captured specialisation is that of the ordinary launch: Triton makes the same bytes."""
+    calls = [(name, row) for name, (_, row) in LIGER.items()]
+    by_triton = {"ALWAYS_COMPILE": "1", "DISABLE_LINE_INFO": "1", "DEFAULT_FP_FUSION": "1"}
+    seen = liger.operate(target, *calls, **{f"TRITON_{n}": v for n, v in by_triton.items()})
+    assert set(seen["compiles"]) == {kernel for each, _ in LIGER.values() for kernel in each}
+    assert {digest for _, digest in seen["launches"]} <= liger.digests(target)
+    if target.startswith("cuda"):
+        (ptx,) = (liger.site / "triton-cache").glob("*/_rms_norm_forward_kernel.ptx")
+        # 16 bytes at a time: a row of 1,024 elements of x and of the weight, and one of y.
+        assert ptx.read_text().count("v4.b32") == 3
+
+
 def test_launch_that_was_not_shipped_is_compiled(liger: Shipped) -> None:
     other: Call = ("swiglu", {"dtype": "float32", "rows": 4, "columns": 1000})
     seen = liger.operate("cuda:sm_90a", other)

@@ -166,3 +166,11 @@ def test_a_file_needs_nothing_but_its_neighbours_and_python_39(name: str) -> Non
     }
     assert foreign.items() <= {"torch": False, "triton": False}.items()
     assert all(getattr(node, "level", 0) < 2 for node in found)
+
+
+def test_builder_and_runtime_leave_the_same_options_out() -> None:
+    """The runtime stands alone, so that both say it: what a launch is not recognised by."""
+    from aot_build.backends.triton.compile import MACHINES_OWN
+    from aot_build.runtime import _specialization
+
+    assert _specialization._MACHINES_OWN == MACHINES_OWN

@@ -1,6 +1,7 @@
 """What an analysis found, as variants: of a declared signature, or of captured launches."""
 
 import dataclasses
+import functools
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -98,11 +99,23 @@ def _ambiguous(findings: Mapping[str, Any]) -> set[str]:
     return {source for source, found in makings.items() if len(found) > 1}
 
 
+@functools.cache
+def _functions(program: str) -> dict[str, Any]:
+    """The functions of a program, which many variants share; none where there is no program."""
+    found: dict[str, Any] = json.loads(program) if program else {}
+    return found
+
+
+@functools.cache
+def _parameters(program: str) -> Row:
+    return tuple((f"{FUNCTION}{name}", as_text(f)) for name, f in _functions(program).items())
+
+
 def _builtins(program: str) -> dict[str, Any]:
     """Which of Triton's own functions the globals of a program name: its digest of a source
     leaves them out, and packages choose some of them while they are imported."""
     found: dict[str, dict[str, str]] = {}
-    for function, described in (json.loads(program) if program else {}).items():
+    for function, described in _functions(program).items():
         for name, value in described["globals"].items():
             if isinstance(value, dict) and "triton" in value and "<locals>" not in function:
                 found.setdefault(function, {})[name] = ":".join(value["triton"])
@@ -120,9 +133,8 @@ def _keyed(
     """What a launch is keyed by: each function that it reaches is a parameter of its own."""
     text = json.dumps(launch, sort_keys=True, allow_nan=False)
     keyed: Row = (("choice", choice), ("launch", text))
-    functions = json.loads(program) if program else {}
-    if functions:
-        return (*keyed, *((f"{FUNCTION}{n}", as_text(f)) for n, f in functions.items()))
+    if program:
+        return (*keyed, *_parameters(program))
     # Only its own modules can make the function again, or the function that launched it.
     made_by = ("row", variant.row), ("source", variant.source[0])
     return (*keyed, ("making", making), *made_by)
