@@ -53,12 +53,17 @@ class Summary:
     retried: int = 0
     wall_s: float = 0.0
     cpu_s: float = 0.0
+    """CPU time of all that was executed, helpers and failures included."""
     critical_path_s: float = 0.0
     workers: int = 0
     helpers: int = 0
     cache_dir: str = ""
     failures: tuple[FailureRow, ...] = ()
     misses: tuple[MissRow, ...] = ()
+    makespan_s: float = 0.0
+    """From the first action's start to the last one's end."""
+    lower_bound_s: float = 0.0
+    """No order could have been over sooner: max(critical path, CPU time / workers)."""
 
     def to_json(self) -> str:
         """One line: the object that `build --json` prints and `AOT_BUILD_SUMMARY` receives."""
@@ -82,20 +87,31 @@ class PlanReady:
     to_run: int
     stages: int = 0
     """Actions that must run before those of the variants."""
+    workers: int = 0
+    """How many actions may run at once."""
+    expected_s: float = 0.0
+    """Seconds that all of it took the last time, one after the other; 0 where nothing is known."""
 
 
 @dataclass(frozen=True, slots=True)
 class ActionStarted:
-    """A worker took a variant; emitted again for each attempt."""
+    """A worker took an action; emitted again for each attempt."""
 
     kernel: str
     variant: str
     target: str
+    worker: int = 0
+    """Number of the slot that it runs in, from 0: no two actions share one at a time."""
+    expected_s: float = 0.0
+    """How long it should take, from earlier builds; 0 where nothing is known."""
+    stage: str = ""
+    """What it does for the variants (`object`, `rows`, ...); empty where it is a variant's own."""
 
 
 @dataclass(frozen=True, slots=True)
 class ActionFinished:
-    """A variant is published. `done` of the `total` variants to run have ended, this included."""
+    """An action is published. `done` of the `total` actions to run, as far as they are known, have
+    ended, this included. `seconds` is 0 where another build had done the work meanwhile."""
 
     kernel: str
     variant: str
@@ -103,11 +119,16 @@ class ActionFinished:
     seconds: float
     done: int
     total: int
+    worker: int = -1
+    """The slot that it ran in, -1 where it did not run."""
+    stage: str = ""
+    cpu_s: float = 0.0
+    peak_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class ActionFailed:
-    """A variant failed for good. `log` is a path, empty where nothing was written."""
+    """An action failed for good. `log` is a path, empty where nothing was written."""
 
     kernel: str
     variant: str
@@ -115,6 +136,8 @@ class ActionFailed:
     outcome: str
     reason: str
     log: str = ""
+    worker: int = -1
+    stage: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +149,8 @@ class ActionRetried:
     target: str
     outcome: str
     attempt: int
+    worker: int = -1
+    stage: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,19 +96,29 @@ class LocalPool:
         """How many more jobs would start at once."""
         return max(0, self.slots - len(self._running) - len(self._queue))
 
-    def wait(self, timeout: float | None = None) -> list[JobEnd]:
+    def wait(self, timeout: float | None = None, wake: int | None = None) -> list[JobEnd]:
         """The jobs that ended since the last call; see Executor."""
+        if wake is not None:
+            self._poll.register(wake, select.POLLIN)
+        try:
+            return self._wait(timeout, wake)
+        finally:
+            if wake is not None:
+                self._poll.unregister(wake)
+
+    def _wait(self, timeout: float | None, wake: int | None) -> list[JobEnd]:
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
-            busy = bool(self._running) and not self._ends
+            busy = (bool(self._running) or wake is not None) and not self._ends
             if not busy:
-                self._turn(0.0)
+                woken = self._turn(0.0)
             elif deadline is None:
-                self._turn(None)
+                woken = self._turn(None)
             else:
-                self._turn(max(0.0, deadline - time.monotonic()))
+                woken = self._turn(max(0.0, deadline - time.monotonic()))
             over = deadline is not None and time.monotonic() >= deadline
-            if self._ends or over or not self._running:
+            idle = not self._running and wake is None
+            if self._ends or over or idle or wake in woken:
                 ends, self._ends = self._ends, []
                 return ends
 
@@ -139,7 +149,8 @@ class LocalPool:
 
     # One turn: wait for whatever comes first, take all of it, start what can be started.
 
-    def _turn(self, seconds: float | None) -> None:
+    def _turn(self, seconds: float | None) -> list[int]:
+        """The descriptors that were readable."""
         ready = [fd for fd, _ in self._poll.poll(None if seconds is None else seconds * 1000)]
         if set(ready) & set(self._stop_fds):
             self.close()
@@ -150,6 +161,7 @@ class LocalPool:
         if self._server is not None and self._server.fileno() in ready:
             self._hear(self._server)
         self._fill()
+        return ready
 
     def _hear(self, server: Server) -> None:
         try:

@@ -55,11 +55,12 @@ class Executor(Protocol):
     def free_slots(self) -> int:
         """How many more jobs would start at once."""
 
-    def wait(self, timeout: float | None = None) -> list[JobEnd]:
-        """The jobs that ended since the last call; blocks up to `timeout` seconds for the first.
+    def wait(self, timeout: float | None = None, wake: int | None = None) -> list[JobEnd]:
+        """The jobs that ended since the last call; blocks up to `timeout` seconds for the first,
+        or until the descriptor `wake` is readable.
 
-        Returns an empty list on time-out or when nothing runs. Raises Interrupted when the build
-        is to stop.
+        Returns an empty list then, on time-out or when nothing runs. Raises Interrupted when the
+        build is to stop.
         """
 
     def preload(self, modules: Sequence[str], *, trusted: bool = False) -> None:
@@ -68,3 +69,16 @@ class Executor(Protocol):
 
     def close(self) -> None:
         """Kill what runs, wait until nothing is left. Idempotent."""
+
+
+class Tokens(Protocol):
+    """A pot of CPU tokens, shared with whatever else runs in the same build: one a running job."""
+
+    def take(self) -> bool:
+        """Take a token where one is there now; never waits."""
+
+    def give(self) -> None:
+        """Put one back that was taken here."""
+
+    def fileno(self) -> int:
+        """A descriptor that is readable while there may be a token."""

@@ -82,6 +82,7 @@ def test_the_summary_has_the_published_keys_in_order() -> None:
     assert list(values) == [
         "actions", "hits", "executed", "failed", "retried", "wall_s", "cpu_s",
         "critical_path_s", "workers", "helpers", "cache_dir", "failures", "misses",
+        "makespan_s", "lower_bound_s",
     ]  # fmt: skip
     assert list(values["failures"][0]) == ["kernel", "variant", "target", "reason", "log"]
     assert list(values["misses"][0]) == ["kernel", "variant", "target", "reason"]
