@@ -7,8 +7,8 @@ import of `typing` would be.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from aot_build._version import VERSION as __version__
-    from aot_build.execute.jobs import JobResult, run_jobs_parallel
     from aot_build.frontend import Build, build, plan, start
+    from aot_build.jobs import JobResult, run_jobs_parallel
 
 __all__ = ["Build", "JobResult", "__version__", "build", "plan", "run_jobs_parallel", "start"]
 
@@ -17,8 +17,8 @@ _PLACES = {
     "start": ("aot_build.frontend", "start"),
     "build": ("aot_build.frontend", "build"),
     "plan": ("aot_build.frontend", "plan"),
-    "run_jobs_parallel": ("aot_build.execute.jobs", "run_jobs_parallel"),
-    "JobResult": ("aot_build.execute.jobs", "JobResult"),
+    "run_jobs_parallel": ("aot_build.jobs", "run_jobs_parallel"),
+    "JobResult": ("aot_build.jobs", "JobResult"),
     "__version__": ("aot_build._version", "VERSION"),
 }
 

@@ -5,18 +5,19 @@ fails its variants fail, and the rest can be built all the same.
 """
 
 import importlib.util
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
-from aot_build.backends.protocol import Analysing, Backend
+from aot_build.backends.protocol import Analysing
 from aot_build.core.action import Action
 from aot_build.core.configuration import Configuration
 from aot_build.core.kernel import Variant
 from aot_build.core.result import Failure
-from aot_build.events import FailureRow, Notice
-from aot_build.scheduler import Scheduler
-from aot_build.workspace import Workspace
+from aot_build.execute.scheduler import Task
+from aot_build.stations import Outcome, Stations
 
 Group = tuple[Variant, ...]
+"""The variants of one kernel and one target."""
+Resolved = Callable[[Group | Failure], Iterable[Task]]
 
 
 class Analyses:
@@ -24,75 +25,51 @@ class Analyses:
 
     def __init__(
         self,
-        workspace: Workspace,
+        stations: Stations,
         configuration: Callable[[Variant], Configuration],
         filled: Callable[[Action, Variant], Action],
     ) -> None:
         """`filled` gives an action with the digests of its inputs."""
-        self._space = workspace
+        self._stations = stations
+        self._space = stations.space
         self._configuration = configuration
         self._filled = filled
         self.count = 0
         """How many questions were asked."""
-        self.failures: list[FailureRow] = []
+        self.missing = 0
+        """How many of them had no answer in the cache."""
 
-    def resolve(self, variants: Sequence[Variant]) -> list[Variant]:
-        """The variants that there are to build. Raises InputError."""
-        groups = self._groups(variants)
-        asked = {key: g for key, g in groups.items() if isinstance(self._backend(g), Analysing)}
-        found = dict(zip(asked, self._ask(list(asked.values())), strict=True))
-        resolved: list[Variant] = []
-        for key, group in groups.items():
-            resolved += found.get(key, group)
-        return resolved
+    def ask(self, group: Group, then: Resolved) -> Iterable[Task]:
+        """Have `then` called with the variants that there are to build of one kernel and target.
 
-    def _groups(self, variants: Sequence[Variant]) -> dict[tuple[int, str], Group]:
-        """The variants of each kernel and target, in their order."""
-        groups: dict[tuple[int, str], Group] = {}
-        for variant in variants:
-            key = id(variant.kernel), str(variant.target)
-            groups[key] = (*groups.get(key, ()), variant)
-        return groups
+        Raises InputError.
+        """
+        backend = self._space.registry.get(group[0].kernel.backend)
+        if not isinstance(backend, Analysing):
+            return then(group)
+        self.count += 1
+        action = backend.analysis(group, self._configuration(group[0]))
+        decision = self._space.rebuilder.probe(self._filled(action, group[0]))
 
-    def _backend(self, group: Group) -> Backend:
-        return self._space.registry.get(group[0].kernel.backend)
-
-    def _ask(self, groups: list[Group]) -> list[Group]:
-        if not groups:
-            return []
-        self.count += len(groups)
-        decisions = []
-        for group in groups:
-            backend = self._backend(group)
-            assert isinstance(backend, Analysing)
-            self._space.preload(backend.preload)
-            action = backend.analysis(group, self._configuration(group[0]))
-            decision = self._space.rebuilder.probe(self._filled(action, group[0]))
-            if decision.result is None:
-                # Only the question imports the project's code: what was answered needs no torch.
-                self._preload_named(backend, group[0].source)
-            decisions.append(decision)
-        missing = sum(decision.result is None for decision in decisions)
-        if missing:
-            self._space.emit(Notice(f"looking into {missing} kernels before they can be planned"))
-        outcomes = Scheduler(self._space, silent=True).run(decisions, lambda decision: None)
-        found: list[Group] = []
-        for group, outcome in zip(groups, outcomes, strict=True):
+        def answered(outcome: Outcome) -> Iterable[Task]:
             if outcome.result is None or outcome.trace is None:
-                failure = outcome.failure or Failure("lost", "nothing is known of it")
-                self.failures += [_failed(variant, failure) for variant in group]
-                found.append(())
-                continue
+                return then(outcome.failure or Failure("lost", "nothing is known of it"))
             self._space.remember(outcome.trace)
-            backend = self._backend(group)
-            assert isinstance(backend, Analysing)
-            found.append(backend.resolve(group, outcome.result.metadata))
-        return found
+            return then(backend.resolve(group, outcome.result.metadata))
 
-    def _preload_named(self, backend: Analysing, sources: Sequence[str]) -> None:
-        texts = [text for source in sources if (text := self._text(source))]
+        needs: Sequence[Task] = ()
+        if decision.result is None:
+            self.missing += 1
+            # Only the question imports the project's code: what was answered needs no torch.
+            needs = self._stations.imports((*backend.preload, *self._named(backend, group)))
+        name = f"{group[0].kernel.name}|{group[0].target}"
+        return self._stations.ask(decision, name, answered, needs)
+
+    def _named(self, backend: Analysing, group: Group) -> list[str]:
+        """Heavy modules that the sources name."""
+        texts = [text for source in group[0].source if (text := self._text(source))]
         named = [m for m in backend.preload_if_named if any(m in text for text in texts)]
-        self._space.preload(name for name in named if importlib.util.find_spec(name))
+        return [name for name in named if importlib.util.find_spec(name)]
 
     def _text(self, source: str) -> str:
         """The text of the module of `module:attribute`; empty where it is not the project's."""
@@ -102,8 +79,3 @@ class Analyses:
                 if file.is_file():
                     return file.read_text(errors="replace")
         return ""
-
-
-def _failed(variant: Variant, failure: Failure) -> FailureRow:
-    v, f = variant, failure
-    return FailureRow(v.kernel.name, v.label, str(v.target), f.reason, f.log, f.outcome)

@@ -10,17 +10,17 @@ from aot_build import layout, snapshot
 from aot_build._version import VERSION
 from aot_build.core.action import STAGE
 from aot_build.core.manifest import Entry
-from aot_build.core.record import Record
 from aot_build.core.result import Miss
+from aot_build.courses import Course, course
 from aot_build.errors import EnvironmentProblem
 from aot_build.events import FailureRow, MissRow, Notice, PlanReady, Summary
+from aot_build.execute.scheduler import Task
 from aot_build.graph.rebuilder import Decision
 from aot_build.locking import locked
 from aot_build.materialize import DamagedBlobs, ResultFolder
-from aot_build.plan import Plan, Planned, make_plan
+from aot_build.plan import Plan, Planned, Planner
 from aot_build.request import Request
-from aot_build.scheduler import STAGE_LOST, Outcome, Scheduler
-from aot_build.stages import Staged, decide, run_stages
+from aot_build.stations import STAGE_LOST, Outcome, Stations
 from aot_build.watch import keep_snapshot
 from aot_build.workspace import Workspace
 
@@ -30,11 +30,11 @@ REBUILDS = 2
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """A plan carried out: an outcome for each planned variant, in order."""
+    """A plan carried out: an outcome for each planned variant and for its stages, in order."""
 
     plan: Plan
     outcomes: tuple[Outcome, ...]
-    staged: tuple[Staged, ...]
+    stages: tuple[tuple[Outcome, ...], ...]
 
     @property
     def failed(self) -> bool:
@@ -51,59 +51,71 @@ def build(workspace: Workspace, request: Request, began_ns: int) -> Summary:
     snapshot.forget(request.project)
     for note in workspace.settings.unserved:
         workspace.emit(Notice(note))
-    plan = make_plan(workspace, request.kernels)
-    to_run = len(plan.planned) - plan.hits
-    workspace.emit(PlanReady(len(plan.planned), plan.hits, to_run, plan.missing_stages))
-    scheduler = Scheduler(workspace)
-    built = carry_out(workspace, plan, scheduler)
+    built = _mended(workspace, _plan_and_run(workspace, request))
     # One build at a time fills the folder; others that stand in this checkout wait here.
     with locked(workspace.folder / layout.LOCK, exclusive=True):
-        built = _materialize(workspace, built, scheduler, request.kernels)
+        built = _materialize(workspace, built, request.kernels)
         everything = request.kernels is None and request.targets is None
         _keep_records(workspace, built, complete=everything)
         summary = _summary(workspace, built, time.perf_counter() - began)
         workspace.index.save()
         workspace.contents.save()
+        workspace.keep_history()
         if not built.failed and not workspace.edited and request.kernels is None:
             keep_snapshot(workspace, request, summary, result_folder(workspace), began_ns)
     return summary
 
 
-def carry_out(
-    workspace: Workspace, plan: Plan, scheduler: Scheduler, *, mended: bool = False
-) -> Built:
-    """Run what a plan lacks, stages first; outcomes in the order of the plan.
+def _plan_and_run(workspace: Workspace, request: Request) -> Built:
+    """Run each variant as soon as it is planned: what must be asked of the project's code first
+    is asked beside the compiles of what was planned without."""
+    stations = Stations(workspace)
+    courses: dict[int, Course] = {}
 
-    Where the store has lost what a stage left, the stages run again, once.
-    """
-    staged = [Staged(p.stages) for p in plan.planned]
-    run_stages(workspace, staged)
-    decisions = [_decided(workspace, *each) for each in zip(plan.planned, staged, strict=True)]
-    names = {id(d): p.name for d, p in zip(decisions, plan.planned, strict=True)}
+    def planned(each: Planned) -> list[Task]:
+        courses[id(each)] = course(stations, each)
+        return courses[id(each)].tasks()
 
-    def last(decision: Decision) -> Record | None:
-        return workspace.log.get(names[id(decision)])
+    def ready(plan: Plan) -> None:
+        tasks = {task for each in courses.values() for task in each.tasks()}
+        workspace.emit(
+            PlanReady(
+                actions=len(plan.planned),
+                hits=plan.hits,
+                to_run=len(plan.planned) - plan.hits,
+                stages=plan.missing_stages,
+                workers=workspace.slots,
+                expected_s=round(sum(task.seconds for task in tasks), 3),
+            )
+        )
 
-    ready = [d for d, s in zip(decisions, staged, strict=True) if s.failure is None]
-    ran = iter(scheduler.run(ready, last))
-    outcomes = [
-        next(ran) if s.failure is None else Outcome(d, failure=s.failure)
-        for d, s in zip(decisions, staged, strict=True)
-    ]
-    built = Built(plan, tuple(outcomes), tuple(staged))
-    return built if mended else _mended(workspace, built, scheduler)
+    plan = Planner(stations, planned, ready).plan(request.kernels)
+    return _built(plan, [courses[id(each)] for each in plan.planned])
 
 
-def _mended(workspace: Workspace, built: Built, scheduler: Scheduler) -> Built:
+def _built(plan: Plan, courses: Sequence[Course]) -> Built:
+    return Built(plan, tuple(c.outcome for c in courses), tuple(c.stages for c in courses))
+
+
+def carry_out(workspace: Workspace, plan: Plan) -> Built:
+    """Run what a plan lacks; outcomes in the order of the plan."""
+    stations = Stations(workspace)
+    courses = [course(stations, each) for each in plan.planned]
+    stations.run(task for each in courses for task in each.tasks())
+    return _built(plan, courses)
+
+
+def _mended(workspace: Workspace, built: Built) -> Built:
+    """Where the store has lost what a stage left, the stages run again, once."""
     lost = [n for n, o in enumerate(built.outcomes) if o.failure and o.failure.reason == STAGE_LOST]
     if not lost:
         return built
     planned = [unbuilt(built.plan.planned[n], Miss("its result was damaged")) for n in lost]
-    again = carry_out(workspace, Plan(tuple(planned), 0), scheduler, mended=True)
-    outcomes, staged = list(built.outcomes), list(built.staged)
+    again = carry_out(workspace, Plan(tuple(planned), 0))
+    outcomes, stages = list(built.outcomes), list(built.stages)
     for place, n in enumerate(lost):
-        outcomes[n], staged[n] = again.outcomes[place], again.staged[place]
-    return Built(built.plan, tuple(outcomes), tuple(staged))
+        outcomes[n], stages[n] = again.outcomes[place], again.stages[place]
+    return Built(built.plan, tuple(outcomes), tuple(stages))
 
 
 def unbuilt(planned: Planned, miss: Miss) -> Planned:
@@ -116,23 +128,7 @@ def unbuilt(planned: Planned, miss: Miss) -> Planned:
     return dataclasses.replace(planned, stages=stages, decision=decision)
 
 
-def _decided(workspace: Workspace, planned: Planned, staged: Staged) -> Decision:
-    """The decision now that the stages have run: their bytes may be what they were."""
-    if not staged.outcomes or staged.failure is not None:
-        return planned.decision
-    if planned.decision.base_key:
-        return planned.decision
-    again = decide(workspace, planned.decision.action, staged.decided, planned.name)
-    return (
-        again
-        if again.result is not None
-        else dataclasses.replace(again, miss=planned.decision.miss)
-    )
-
-
-def _materialize(
-    workspace: Workspace, built: Built, scheduler: Scheduler, only: Sequence[str] | None
-) -> Built:
+def _materialize(workspace: Workspace, built: Built, only: Sequence[str] | None) -> Built:
     """Fill the result folder; what the store lost since the probe is built again.
 
     Where a kernel failed the folder is left as it was.
@@ -147,7 +143,7 @@ def _materialize(
             result_folder(workspace).fill(entries, workspace.store, mode, producer, only)
         except DamagedBlobs as damage:
             workspace.emit(Notice(f"{damage} in the cache: building them again"))
-            built = _again(workspace, built, scheduler, damage.entries)
+            built = _again(workspace, built, damage.entries)
         else:
             return built
     raise EnvironmentProblem(
@@ -157,18 +153,19 @@ def _materialize(
     )
 
 
-def _again(workspace: Workspace, built: Built, scheduler: Scheduler, lost: list[Entry]) -> Built:
+def _again(workspace: Workspace, built: Built, lost: list[Entry]) -> Built:
     damaged = {id(entry.variant) for entry in lost}
     planned = []
-    for old, outcome, staged in zip(built.plan.planned, built.outcomes, built.staged, strict=True):
+    for old, outcome, staged in zip(built.plan.planned, built.outcomes, built.stages, strict=True):
         action, key = outcome.decision.action, outcome.decision.base_key
         decision = Decision(action, key, outcome.result, outcome.trace, old.decision.miss)
         if id(old.variant) in damaged:
             decision = Decision(action, key, miss=Miss("its result was damaged"))
         # Their traces are inputs of this build; where they are lost as well, they run again.
-        planned.append(dataclasses.replace(old, decision=decision, stages=staged.decided))
+        stages = tuple(stage.decided() for stage in staged)
+        planned.append(dataclasses.replace(old, decision=decision, stages=stages))
     plan = Plan(tuple(planned), built.plan.helpers, built.plan.failures)
-    again = carry_out(workspace, plan, scheduler)
+    again = _mended(workspace, carry_out(workspace, plan))
     for before, after in zip(built.outcomes, again.outcomes, strict=True):
         after.executed = after.executed or before.executed
     return again
@@ -206,8 +203,8 @@ def _keep_records(workspace: Workspace, built: Built, *, complete: bool) -> None
             )
         elif last is not None:
             records[planned.name] = last
-    for planned, staged in zip(built.plan.planned, built.staged, strict=True):
-        for number, stage in enumerate(staged.outcomes):
+    for planned, stages in zip(built.plan.planned, built.stages, strict=True):
+        for number, stage in enumerate(stages):
             if stage.result is not None and stage.trace is not None:
                 workspace.remember(stage.trace)
                 name = planned.stage_name(number)
@@ -232,24 +229,15 @@ def _summary(workspace: Workspace, built: Built, wall: float) -> Summary:
         retried=tally.retried,
         wall_s=round(wall, 4),
         cpu_s=round(tally.cpu_seconds, 3),
-        critical_path_s=round(max(tally.longest, _longest_chain(built)), 3),
+        critical_path_s=round(tally.critical_path, 3),
+        makespan_s=round(max(0.0, tally.ended - tally.began), 3),
+        lower_bound_s=round(max(tally.critical_path, tally.cpu_seconds / workspace.slots), 3),
         workers=workspace.slots,
         helpers=built.plan.helpers,
         cache_dir=str(workspace.settings.cache_dir) if workspace.cached else "",
         failures=(*unlisted, *(_failure_row(p, o) for p, o in rows if o.failure is not None)),
         misses=tuple(_miss_row(p, o) for p, o in rows if o.executed or o.failure is not None),
     )
-
-
-def _longest_chain(built: Built) -> float:
-    """Seconds of the slowest variant, its slowest stage included, of what was executed."""
-
-    def seconds(outcomes: Sequence[Outcome]) -> float:
-        ran = (o.result.seconds for o in outcomes if o.executed and o.result is not None)
-        return max(ran, default=0.0)
-
-    rows = zip(built.outcomes, built.staged, strict=True)
-    return max((seconds([o]) + seconds(s.outcomes) for o, s in rows), default=0.0)
 
 
 def _failure_row(planned: Planned, outcome: Outcome) -> FailureRow:

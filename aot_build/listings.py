@@ -6,6 +6,7 @@ listing yields.
 """
 
 import shutil
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import msgspec
@@ -17,54 +18,59 @@ from aot_build.core.kernel import KernelSpec
 from aot_build.core.result import Failure, Miss
 from aot_build.digest import blob_digest, key_digest
 from aot_build.errors import InternalError
+from aot_build.execute.scheduler import Task
 from aot_build.graph.rebuilder import Decision
-from aot_build.scheduler import Outcome, Scheduler
 from aot_build.specs import RawRow, rows_from_code
-from aot_build.workspace import Workspace
+from aot_build.stations import Outcome, Stations
 
 GENERATED = "generated"
 """Folder of the build folder for the sources that functions write; first word of their roles."""
 
 
-class ListingFailed(Exception):
-    """The function did not list its rows; the other kernels can be built all the same."""
-
-    def __init__(self, failure: Failure) -> None:
-        super().__init__(failure.reason)
-        self.failure = failure
+Listed = Callable[[list[RawRow] | Failure], Iterable[Task]]
 
 
 class Listings:
     """Lists rows for one plan."""
 
-    def __init__(self, workspace: Workspace) -> None:
-        self._space = workspace
+    def __init__(self, stations: Stations) -> None:
+        self._stations = stations
+        self._space = stations.space
         self.count = 0
         """How many functions were asked."""
 
-    def rows(self, spec: KernelSpec, function: str) -> list[RawRow]:
-        """The rows that `module:function` yields for a kernel. Raises ListingFailed, InputError."""
+    def ask(self, spec: KernelSpec, function: str, then: Listed) -> Iterable[Task]:
+        """Have `then` called with the rows that `module:function` yields for a kernel."""
         self.count += 1
-        outcome = self._outcome(spec, function)
-        if outcome.result is None or outcome.trace is None:
-            raise ListingFailed(outcome.failure or Failure("lost", "nothing is known of it"))
-        self._space.remember(outcome.trace)
-        folder = self._lay_out(outcome.result.artifacts)
-        if folder is None:
-            # The store lost what the probe had seen.
-            damaged = Decision(outcome.decision.action, outcome.decision.base_key,
-                               miss=Miss("its result was damaged"))  # fmt: skip
-            outcome = self._run(damaged)
-            folder = self._lay_out(outcome.result.artifacts) if outcome.result else None
-        if folder is None:
-            raise InternalError("the cache loses what is written to it", {"rows of": function})
+        decision = self._space.rebuilder.probe(self._action(spec, function))
+        return self._ask(spec, function, decision, then, again=True)
+
+    def _ask(
+        self, spec: KernelSpec, function: str, decision: Decision, then: Listed, *, again: bool
+    ) -> Iterable[Task]:
+        def listed(outcome: Outcome) -> Iterable[Task]:
+            if outcome.result is None or outcome.trace is None:
+                return then(outcome.failure or Failure("lost", "nothing is known of it"))
+            folder = self._lay_out(outcome.result.artifacts)
+            if folder is None and again:
+                # The store lost what the probe had seen.
+                lost = Decision(decision.action, decision.base_key, miss=Miss("it was damaged"))
+                return self._ask(spec, function, lost, then, again=False)
+            if folder is None:
+                raise InternalError("the cache loses what is written to it", {"rows of": function})
+            self._space.remember(outcome.trace)
+            return then(self._rows(spec, function, folder))
+
+        return self._stations.ask(decision, self._role(spec, function), listed)
+
+    def _rows(self, spec: KernelSpec, function: str, folder: Path) -> list[RawRow]:
         sources = str(folder / GENERATED)
         self._space.add_root(self._role(spec, function), sources)
         rows = msgspec.json.decode((folder / ROWS_FILE).read_bytes())
         return rows_from_code(with_text(rows, PLACE, sources), function)
 
-    def _outcome(self, spec: KernelSpec, function: str) -> Outcome:
-        action = Action(
+    def _action(self, spec: KernelSpec, function: str) -> Action:
+        return Action(
             backend="python",
             stage=ROWS_STAGE,
             target="cpu",
@@ -79,11 +85,6 @@ class Listings:
             timeout=spec.timeout,
             retries=spec.retries,
         )
-        return self._run(self._space.rebuilder.probe(action))
-
-    def _run(self, decision: Decision) -> Outcome:
-        (outcome,) = Scheduler(self._space, silent=True).run([decision], lambda decision: None)
-        return outcome
 
     def _role(self, spec: KernelSpec, function: str) -> str:
         return f"{GENERATED}:{spec.name}:{function}:{'+'.join(map(str, spec.targets))}"

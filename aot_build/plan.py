@@ -4,11 +4,10 @@ Runs no compile action. Functions that list rows are run (they are cached analys
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from aot_build.analyses import Analyses
+from aot_build.analyses import Analyses, Group, Resolved
 from aot_build.backends.protocol import Backend, Staging
 from aot_build.core.action import Action
 from aot_build.core.configuration import Configuration
@@ -19,14 +18,19 @@ from aot_build.core.toolchain import Toolchain
 from aot_build.digest import key_digest
 from aot_build.errors import InputError, did_you_mean
 from aot_build.events import FailureRow, Notice, PlanRow
+from aot_build.execute.scheduler import Task
 from aot_build.graph.rebuilder import Decision
-from aot_build.listings import ListingFailed, Listings
+from aot_build.listings import Listings
 from aot_build.paths import Paths
 from aot_build.pipelines.modes import mode_flags
 from aot_build.settings import Settings
 from aot_build.specs import RawRow, config_files, read_rows, variants
 from aot_build.stages import decide
+from aot_build.stations import Stations
 from aot_build.workspace import Workspace
+
+Place = tuple[int, int]
+"""Of some variants in a plan: number of the kernel, number of the target."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +74,18 @@ class Plan:
 
 def make_plan(workspace: Workspace, kernels: Sequence[str] | None = None) -> Plan:
     """Plan every declared kernel, or those named. Raises InputError, EnvironmentProblem."""
-    return _Planner(workspace).plan(_chosen(workspace.settings, kernels))
+    return Planner(Stations(workspace)).plan(kernels)
 
 
 def _failed_listing(spec: KernelSpec, function: str, failure: Failure) -> FailureRow:
     targets = ", ".join(map(str, spec.targets))
     label = f"rows of {function}"
     return FailureRow(spec.name, label, targets, failure.reason, failure.log, failure.outcome)
+
+
+def _failed(variant: Variant, failure: Failure) -> FailureRow:
+    v, f = variant, failure
+    return FailureRow(v.kernel.name, v.label, str(v.target), f.reason, f.log, f.outcome)
 
 
 def list_plan(plan: Plan, workspace: Workspace) -> tuple[PlanRow, ...]:
@@ -118,52 +127,121 @@ def _chosen(settings: Settings, names: Sequence[str] | None) -> list[KernelSpec]
     return [spec for spec in settings.kernels if spec.name in names]
 
 
-class _Planner:
-    def __init__(self, workspace: Workspace) -> None:
-        self._space = workspace
-        self._paths = Paths(workspace)
-        self._listings = Listings(workspace)
-        self._failures: list[FailureRow] = []
+class Planner:
+    """Makes one plan; what must be asked of the project's code is asked side by side."""
+
+    def __init__(
+        self,
+        stations: Stations,
+        planned: Callable[[Planned], Iterable[Task]] = lambda planned: (),
+        ready: Callable[[Plan], None] = lambda plan: None,
+    ) -> None:
+        """`planned` is told of each variant as soon as it is planned: what it gives is run along
+        with the questions. `ready` is told the plan as soon as it is whole."""
+        self._stations = stations
+        self._space = stations.space
+        self._told, self._ready = planned, ready
+        self._open = 0
+        """Kernels and groups of variants that are not planned yet."""
+        self._paths = Paths(self._space)
+        self._listings = Listings(stations)
+        self._analyses = Analyses(stations, self._configuration, self._filled)
+        self._planned: dict[Place, list[Planned]] = {}
+        self._failures: dict[Place, list[FailureRow]] = {}
         self._salts: dict[str, str] = {}
         self._configurations: dict[tuple[str, str], Configuration] = {}
-        self._analyses = Analyses(workspace, self._configuration, self._filled)
 
-    def plan(self, specs: list[KernelSpec]) -> Plan:
-        project = self._space.settings.project
-        rows = {id(spec): self._rows(spec, project) for spec in specs}
-        listed = [v for spec in specs for v in self._variants(spec, rows[id(spec)])]
-        found = self._analyses.resolve(listed)
-        actions = [self._action(variant) for variant in found]
-        planned = []
-        for variant, action in zip(found, actions, strict=True):
-            toolchain = self._configuration(variant).toolchain
-            name = f"{variant.kernel.name}|{variant.target}|{variant_id(variant)}"
-            stages = self._stages(variant, name)
-            decision = decide(self._space, action, stages, name)
-            planned.append(Planned(variant, toolchain, decision, name, stages))
+    def plan(self, kernels: Sequence[str] | None) -> Plan:
+        """Plan every declared kernel, or those named; run whatever `planned` gave."""
+        specs = _chosen(self._space.settings, kernels)
+        # All that can be seen to be wrong is told before anything runs.
+        read = [self._read(spec) for spec in specs]
+        tasks: list[Task] = []
+        self._open = 1 + len(specs)
+        for number, (spec, (rows, functions)) in enumerate(zip(specs, read, strict=True)):
+            tasks += self._listed(number, spec, rows, functions)
+        if missing := self._analyses.missing:
+            self._space.emit(Notice(f"looking into {missing} kernels before they can be planned"))
+        self._settle(0)
+        self._stations.run(tasks)
+        return self._plan()
+
+    def _settle(self, opened: int) -> None:
+        """One is planned, and has opened others."""
+        self._open += opened - 1
+        if not self._open:
+            self._ready(self._plan())
+
+    def _plan(self) -> Plan:
+        planned = [p for place in sorted(self._planned) for p in self._planned[place]]
+        failures = [f for place in sorted(self._failures) for f in self._failures[place]]
         distinct = {stage.base_key for p in planned for stage in p.stages}
         helpers = self._listings.count + self._analyses.count + len(distinct)
-        return Plan(tuple(planned), helpers, (*self._failures, *self._analyses.failures))
+        return Plan(tuple(planned), helpers, tuple(failures))
 
     # Rows and variants
 
-    def _rows(self, spec: KernelSpec, project: Path) -> list[RawRow] | None:
-        """None where they could not be listed."""
+    def _read(self, spec: KernelSpec) -> tuple[list[RawRow], list[str]]:
+        """The rows that lie in files, and the functions that yield others."""
+        project = self._space.settings.project
         for file in config_files(spec, project):
             self._space.index.digest(str(file))
         rows, functions = read_rows(spec, project)
         for function in functions:
             self._paths.check_importable(function, f"configs of kernel {spec.name!r}")
-            try:
-                rows = rows + self._listings.rows(spec, function)
-            except ListingFailed as failed:
-                self._failures.append(_failed_listing(spec, function, failed.failure))
-                return None
-        return rows
+        return rows, list(functions)
 
-    def _variants(self, spec: KernelSpec, rows: list[RawRow] | None) -> list[Variant]:
-        if rows is None:
-            return []
+    def _listed(
+        self, number: int, spec: KernelSpec, rows: list[RawRow], functions: list[str]
+    ) -> Iterable[Task]:
+        """Ask the first of the functions for its rows, then the others; then go on."""
+        if not functions:
+            return self._grouped(number, spec, rows)
+        function, *others = functions
+
+        def listed(found: list[RawRow] | Failure) -> Iterable[Task]:
+            if isinstance(found, Failure):
+                self._failures[number, -1] = [_failed_listing(spec, function, found)]
+                self._settle(0)
+                return ()
+            return self._listed(number, spec, rows + found, others)
+
+        return self._listings.ask(spec, function, listed)
+
+    def _grouped(self, number: int, spec: KernelSpec, rows: list[RawRow]) -> list[Task]:
+        groups: dict[str, list[Variant]] = {}
+        for variant in self._variants(spec, rows):
+            groups.setdefault(str(variant.target), []).append(variant)
+        tasks: list[Task] = []
+        self._settle(len(groups))
+        for place, group in enumerate(map(tuple, groups.values())):
+            tasks += self._analyses.ask(group, self._resolved((number, place), group))
+        return tasks
+
+    def _resolved(self, place: Place, group: Group) -> Resolved:
+        def resolved(found: Group | Failure) -> Iterable[Task]:
+            if isinstance(found, Failure):
+                self._failures[place] = [_failed(variant, found) for variant in group]
+                self._settle(0)
+                return ()
+            planned = self._planned[place] = self._plan_all(found)
+            tasks = [task for each in planned for task in self._told(each)]
+            self._settle(0)
+            return tasks
+
+        return resolved
+
+    def _plan_all(self, found: Group) -> list[Planned]:
+        planned = []
+        for variant, action in [(variant, self._action(variant)) for variant in found]:
+            toolchain = self._configuration(variant).toolchain
+            name = f"{variant.kernel.name}|{variant.target}|{variant_id(variant)}"
+            stages = self._stages(variant, name)
+            decision = decide(self._space, action, stages, name)
+            planned.append(Planned(variant, toolchain, decision, name, stages))
+        return planned
+
+    def _variants(self, spec: KernelSpec, rows: list[RawRow]) -> list[Variant]:
         found, skipped = variants(spec, rows, row_targets=self._space.settings.targets)
         if skipped.targets:
             counts = ", ".join(f"{count} for {target}" for target, count in skipped.targets)

@@ -8,9 +8,8 @@ import dataclasses
 from collections.abc import Sequence
 
 from aot_build.core.action import STAGE, Action
-from aot_build.core.result import ActionResult, Failure
+from aot_build.core.result import ActionResult
 from aot_build.graph.rebuilder import Decision
-from aot_build.scheduler import Outcome, Scheduler
 from aot_build.workspace import Workspace
 
 
@@ -30,36 +29,3 @@ def decide(space: Workspace, action: Action, stages: Sequence[Decision], name: s
     if len(results) == len(stages):
         return space.rebuilder.probe(with_stages(action, results), space.log.get(name))
     return Decision(action, "", miss=next(s.miss for s in stages if s.miss is not None))
-
-
-@dataclasses.dataclass(slots=True)
-class Staged:
-    """The stages of one variant, decided and then carried out."""
-
-    decisions: tuple[Decision, ...]
-    outcomes: tuple[Outcome, ...] = ()
-
-    @property
-    def decided(self) -> tuple[Decision, ...]:
-        """What is known of them now that they have been carried out."""
-        return tuple(
-            Decision(o.decision.action, o.decision.base_key, o.result, o.trace, o.decision.miss)
-            for o in self.outcomes
-        )
-
-    @property
-    def failure(self) -> Failure | None:
-        """Of the first stage that failed."""
-        return next((o.failure for o in self.outcomes if o.failure is not None), None)
-
-
-def run_stages(space: Workspace, all_staged: Sequence[Staged]) -> None:
-    """Run what is missing of the stages of all variants, each action once."""
-    decisions = [decision for staged in all_staged for decision in staged.decisions]
-    if all(decision.result is not None for decision in decisions):
-        scheduler_outcomes = [Outcome(d, d.result, d.trace) for d in decisions]
-    else:
-        scheduler_outcomes = Scheduler(space).run(decisions, lambda decision: None)
-    rest = iter(scheduler_outcomes)
-    for staged in all_staged:
-        staged.outcomes = tuple(next(rest) for _ in staged.decisions)

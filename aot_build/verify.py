@@ -8,7 +8,7 @@ from aot_build.core.result import ActionResult, Miss
 from aot_build.events import VerifyRow
 from aot_build.graph.rebuilder import Rebuilder
 from aot_build.plan import Plan, Planned, make_plan
-from aot_build.scheduler import Outcome, Scheduler
+from aot_build.stations import Outcome
 from aot_build.store.memory import MemoryStore
 from aot_build.workspace import Workspace
 
@@ -29,11 +29,8 @@ def verify(
 def _compare(workspace: Workspace, chosen: list[Planned]) -> list[VerifyRow]:
     workspace.store = MemoryStore()
     workspace.rebuilder = Rebuilder(workspace.store, workspace.closures)
-    built = carry_out(
-        workspace,
-        Plan(tuple(unbuilt(p, Miss("verified")) for p in chosen), 0),
-        Scheduler(workspace),
-    )
+    again = Plan(tuple(unbuilt(p, Miss("verified")) for p in chosen), 0)
+    built = carry_out(workspace, again)
     return [_verdict(p, outcome) for p, outcome in zip(chosen, built.outcomes, strict=True)]
 
 

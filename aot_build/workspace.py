@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import importlib
+import itertools
 import os
 import secrets
 import shutil
@@ -23,14 +24,17 @@ from aot_build.core.trace import Trace
 from aot_build.digest import blob_digest, key_digest
 from aot_build.errors import EnvironmentProblem, InternalError
 from aot_build.events import Emit, Notice
-from aot_build.execute.limits import cpu_slots
+from aot_build.execute.admission import Admission
+from aot_build.execute.limits import worker_slots
 from aot_build.execute.pool import LocalPool
-from aot_build.execute.protocol import Executor
+from aot_build.execute.protocol import Executor, Tokens
+from aot_build.execute.scheduler import Tally
 from aot_build.files import StatIndex
 from aot_build.graph.closure import ClosureReader
 from aot_build.graph.rebuilder import Rebuilder
 from aot_build.locking import locked
 from aot_build.settings import Settings
+from aot_build.store.history import History
 from aot_build.store.local import LocalStore
 from aot_build.store.locks import Locks
 from aot_build.store.log import BuildLog
@@ -42,16 +46,6 @@ from aot_build.toolchains.package import find_package
 from aot_build.toolchains.python import find_python
 
 ROOM = "aot_build.backends"
-
-
-@dataclass(slots=True)
-class Tally:
-    """What the executed actions of a build came to."""
-
-    retried: int = 0
-    cpu_seconds: float = 0.0
-    longest: float = 0.0
-    """Wall time of the longest action, in seconds."""
 
 
 class LookedUp(Mapping[str, str]):
@@ -99,6 +93,9 @@ class Workspace:
         self.pool_started = False
         self._preloaded: set[str] = set()
         self.tally = Tally()
+        self.tokens: Tokens | None = None
+        """The pot of CPU tokens, where something else builds beside this."""
+        self._ids = itertools.count()
         self.obeyed = LookedUp(self.env)
         """The environment as backends see it: what they pick from it is watched."""
         self.traces: set[Trace] = set()
@@ -192,10 +189,32 @@ class Workspace:
             log=self.folder / "forkserver.log",
         )
 
+    @cached_property
+    def history(self) -> History:
+        """What actions took in earlier builds: read when something is to run."""
+        return History(self.settings.cache_dir, self.settings.package)
+
+    def keep_history(self) -> None:
+        """For the next build: it will order its work by what this one took."""
+        if self.cached and "history" in self.__dict__:
+            self.history.save()
+
+    @cached_property
+    def admission(self) -> Admission:
+        """Lets work start while memory lasts."""
+        admission = Admission(guess=self.settings.memory_per_worker)
+        for family, peak in self.history.peaks().items():
+            admission.learn(family, peak)
+        return admission
+
+    def next_id(self) -> int:
+        """A number that no other action of this build has."""
+        return next(self._ids)
+
     @property
     def slots(self) -> int:
         """How many actions run at once."""
-        return self.settings.jobs or cpu_slots()
+        return worker_slots(self.settings.jobs)
 
     def toolchain(self, name: str) -> Toolchain:
         """A toolchain by name, found once a build. Raises EnvironmentProblem."""
@@ -229,9 +248,13 @@ class Workspace:
                 problem.hint,
             ) from problem
 
+    def unloaded(self, modules: Iterable[str]) -> tuple[str, ...]:
+        """Those that workers do not find imported yet."""
+        return tuple(name for name in modules if name not in self._preloaded)
+
     def preload(self, modules: Iterable[str]) -> None:
         """Have all later actions find these modules imported: backends vouch for them."""
-        young = [name for name in modules if name not in self._preloaded]
+        young = self.unloaded(modules)
         self._preloaded.update(young)
         if young:
             self.executor.preload(young, trusted=True)

@@ -7,10 +7,15 @@ cpu.cfs_quota_us, memory.limit_in_bytes and memory.oom_control of v1 (the kernel
 import functools
 import os
 import re
+import resource
 import sys
 from pathlib import Path
 
 ROOT = Path("/")
+FILES_OF_OWN = 40
+"""Descriptors that a driver holds whatever runs: locks, logs, sockets, and what it reads."""
+FILES_EACH = 2
+"""Descriptors that a running job takes for a while."""
 
 
 def cpu_slots(root: Path = ROOT) -> int:
@@ -24,6 +29,14 @@ def cpu_slots(root: Path = ROOT) -> int:
         count = os.cpu_count() or 1
     quotas = [_quota(folder) for folder in cgroup_folders("cpu", root)]
     return max(1, min([count, *(-(-quota // period) for quota, period in quotas if quota > 0)]))
+
+
+def worker_slots(jobs: int | None) -> int:
+    """How many processes may run at once: as many as was said, else as there are CPUs; fewer
+    where this process may not open the files that it takes to hear of them."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = max(1, (files - FILES_OF_OWN) // FILES_EACH) if files > 0 else sys.maxsize
+    return min(jobs or cpu_slots(), most)
 
 
 def _quota(folder: Path) -> tuple[int, int]:

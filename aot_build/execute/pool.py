@@ -57,7 +57,10 @@ class LocalPool:
         """Modules that were not preloaded, and why; known some time after `preload`."""
         self._env, self._log = env, os.path.abspath(log)
         self._trusted = tuple(preload)
-        self._untried: list[str] = []
+        self._imports: list[wire.Import] = []
+        """Asked for, and not sent yet: whatever is to run first need not wait for an import."""
+        self._settled: set[str] = set()
+        self._sizes: dict[int, int] = {}
         self._stop_fds = tuple(stop_fds)
         self._server: Server | None = None
         self._starts_left = 1 + RESTARTS
@@ -107,6 +110,7 @@ class LocalPool:
                 self._poll.unregister(wake)
 
     def _wait(self, timeout: float | None, wake: int | None) -> list[JobEnd]:
+        self._send_imports()
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
             busy = (bool(self._running) or wake is not None) and not self._ends
@@ -128,12 +132,15 @@ class LocalPool:
         Those that are trusted are not tried first. Returns at once; what is not imported is told
         in `refused`. An import of others is lost when the forkserver has to be replaced.
         """
-        if trusted:
-            self._trusted += tuple(modules)
-        if self._server is not None:
-            self._ask(wire.Import(tuple(modules), trusted=trusted))
-        elif not trusted:
-            self._untried += modules
+        self._imports.append(wire.Import(tuple(modules), trusted=trusted))
+
+    def settled(self, modules: Sequence[str]) -> bool:
+        """Whether what `preload` was asked for is imported, or given up."""
+        return self._settled.issuperset(modules) or not (self._server or self._starts_left)
+
+    def sizes(self) -> Mapping[int, int]:
+        """Bytes that running jobs occupy; see Executor."""
+        return self._sizes
 
     def close(self) -> None:
         """Kill what runs, wait until nothing is left. Idempotent."""
@@ -170,6 +177,7 @@ class LocalPool:
                     self._finish(report)
                 else:
                     self.refused |= report.refused
+                    self._settled.update(report.modules)
         except EOFError:
             self._lose()
 
@@ -208,10 +216,15 @@ class LocalPool:
             self._server = Server(self._env, self._log)
             self._poll.register(self._server, select.POLLIN)
             self._ask(wire.Import(self._trusted, trusted=True))
-            if self._untried and self._server is not None:
-                untried, self._untried = tuple(self._untried), []
-                self._ask(wire.Import(untried))
         return self._server
+
+    def _send_imports(self) -> None:
+        while self._imports and self._serving() is not None:
+            request = self._imports.pop(0)
+            if request.trusted:
+                # For a forkserver that may have to replace this one.
+                self._trusted += request.modules
+            self._ask(request)
 
     def _lose(self) -> None:
         """The forkserver died, and with it every worker."""
@@ -237,6 +250,7 @@ class LocalPool:
 
     def _forget(self, run: _Running) -> None:
         del self._running[run.job.id]
+        self._sizes.pop(run.job.id, None)
         if self._ids.pop(run.pipe, None) is not None:
             self._poll.unregister(run.pipe)
         os.close(run.pipe)

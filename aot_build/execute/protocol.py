@@ -63,9 +63,16 @@ class Executor(Protocol):
         build is to stop.
         """
 
+    def sizes(self) -> Mapping[int, int]:
+        """Id of a running job -> bytes of memory that it and its children occupy now, as far as
+        that was looked at."""
+
     def preload(self, modules: Sequence[str], *, trusted: bool = False) -> None:
         """Import modules once for all later jobs, where that is possible without threads;
         `trusted` ones are known to start none."""
+
+    def settled(self, modules: Sequence[str]) -> bool:
+        """Whether what `preload` was asked for is imported, or given up."""
 
     def close(self) -> None:
         """Kill what runs, wait until nothing is left. Idempotent."""

@@ -93,6 +93,32 @@ def load(
 
 
 @dataclass(frozen=True)
+class Bounds:
+    """What bounds the work of any build of a project; None is not said."""
+
+    jobs: int | None
+    timeout: float | None
+    """Seconds."""
+    retries: int
+    memory_per_worker: int | None
+    """Bytes."""
+
+
+def load_bounds(project: Path | None, env: Mapping[str, str]) -> Bounds:
+    """What the environment says, else the project's pyproject.toml, if it says anything.
+
+    Raises InputError.
+    """
+    chain: list[Source] = [Environment(env)]
+    document = read_document(project / "pyproject.toml") if project is not None else None
+    if document is not None and (table := document.table) is not None:
+        check_table(table, Project, document, ROOT)
+        rules = read_rules(document, table.get("overrides", []))
+        chain.append(Pyproject(document, options(table, rules)))
+    return Chosen(chain, project or Path.cwd()).bounds()
+
+
+@dataclass(frozen=True)
 class Declared:
     """What kernels are checked against."""
 
@@ -144,6 +170,16 @@ class Chosen:
         found = first("memory-per-worker", self.chain)
         return size(cast("int | str", found.value), found.where) if found else None
 
+    def bounds(self) -> Bounds:
+        """Jobs, and what each of them may take."""
+        timeout = self.value("timeout")
+        return Bounds(
+            jobs=self.value("jobs"),
+            timeout=None if timeout is None else float(timeout),
+            retries=self.value("retries"),
+            memory_per_worker=self.memory(),
+        )
+
     def limits(self) -> Limits:
         """What was said for this build alone."""
         timeout, retries = first("timeout", self.chain), first("retries", self.chain)
@@ -179,7 +215,7 @@ def user_cache() -> Path:
 
 def _settings(document: Document, layout: Layout, chosen: Chosen, declared: Declared) -> Settings:
     kernels, unserved = declared.kernels(document, chosen)
-    timeout = chosen.value("timeout")
+    bounds = chosen.bounds()
     return Settings(
         project=chosen.project,
         package=layout.package,
@@ -188,10 +224,10 @@ def _settings(document: Document, layout: Layout, chosen: Chosen, declared: Decl
         targets=chosen.targets(),
         mode=chosen.value("mode"),
         cache_dir=chosen.cache_dir(),
-        jobs=chosen.value("jobs"),
-        timeout=None if timeout is None else float(timeout),
-        retries=chosen.value("retries"),
-        memory_per_worker=chosen.memory(),
+        jobs=bounds.jobs,
+        timeout=bounds.timeout,
+        retries=bounds.retries,
+        memory_per_worker=bounds.memory_per_worker,
         keep_going=chosen.value("keep-going"),
         strict=chosen.value("strict"),
         kernels=kernels,

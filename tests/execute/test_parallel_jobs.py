@@ -9,7 +9,7 @@ import pytest
 
 from aot_build import process
 from aot_build.errors import InputError
-from aot_build.execute.jobs import run_jobs_parallel
+from aot_build.jobs import run_jobs_parallel
 
 
 def add(a, b=1):  # type: ignore[no-untyped-def]
@@ -101,7 +101,7 @@ def test_max_workers_is_checked() -> None:
 
 
 SCRIPT = """
-from aot_build.execute.jobs import run_jobs_parallel
+from aot_build.jobs import run_jobs_parallel
 
 def double(n):
     return 2 * n

@@ -1,0 +1,386 @@
+"""The way of one action through a build: claim its lock, look it up again, run it, check what it
+left behind, publish, give the lock back. The scheduler says when.
+"""
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+import aot_build.runtime
+from aot_build.backends.work import ENTRY
+from aot_build.core.action import STAGE, Action
+from aot_build.core.artifact import Artifact
+from aot_build.core.result import ActionResult, Failure
+from aot_build.core.store import ChangedOutput
+from aot_build.core.trace import Trace
+from aot_build.core.work import WorkOrder, WorkReport
+from aot_build.events import ActionFailed, ActionFinished, ActionRetried, ActionStarted, Notice
+from aot_build.evidence import inputs_held, owned_trace
+from aot_build.execute.protocol import Job, JobEnd
+from aot_build.execute.scheduler import Limits, Scheduler, State, Task
+from aot_build.graph.keys import action_key
+from aot_build.graph.rebuilder import Decision
+from aot_build.outputs import OutputProblem, collect
+from aot_build.store.history import Past
+from aot_build.store.local import GROUP
+from aot_build.workspace import Workspace
+
+FLUSH_SECONDS = 0.5
+STAGE_LOST = "what an earlier stage left is damaged in the cache"
+
+_reports = msgspec.msgpack.Decoder(WorkReport)
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What came of one decision: a result or a failure."""
+
+    decision: Decision
+    result: ActionResult | None = None
+    trace: Trace | None = None
+    failure: Failure | None = None
+    executed: bool = False
+
+    def decided(self) -> Decision:
+        """What is known now that it has been carried out."""
+        was = self.decision
+        return Decision(was.action, was.base_key, self.result, self.trace, was.miss)
+
+
+class Stations:
+    """What the tasks of one build share: each piece of work is one task, whoever asks for it."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self.space = workspace
+        self._by_key: dict[str, ActionTask] = {}
+        self._imports: dict[tuple[str, ...], ImportTask] = {}
+        self._unflushed: list[str] = []
+        self._flushed_at = 0.0
+
+    def task(self, decision: Decision, name: str, stage: str = "", **more: object) -> "ActionTask":
+        """The task of a miss: the one that is there, where the same work was asked for before."""
+        found = self._by_key.get(decision.base_key) if decision.base_key else None
+        return found or ActionTask(self, decision, name, stage, **more)  # type: ignore[arg-type]
+
+    def ask(
+        self, decision: Decision, name: str, then: "Then", needs: Sequence[Task] = ()
+    ) -> Iterable[Task]:
+        """Have `then` called with what a helper action found: at once for a hit, else once the
+        task that is given has ended."""
+        if decision.result is not None:
+            return then(Outcome(decision, decision.result, decision.trace))
+        return [ActionTask(self, decision, name, decision.action.stage, needs=needs, then=then)]
+
+    def imports(self, modules: tuple[str, ...]) -> Sequence[Task]:
+        """What must have ended before workers find these modules imported: nothing, or a task."""
+        young = self.space.unloaded(modules)
+        if not young:
+            return ()
+        if young not in self._imports:
+            self._imports[young] = ImportTask(self.space, young)
+        return (self._imports[young],)
+
+    def run(self, tasks: Iterable[Task]) -> None:
+        """Work tasks off, with all that they reveal."""
+        found = list(tasks)
+        if not found:
+            return
+        limits = Limits(
+            tokens=self.space.tokens,
+            admission=self.space.admission,
+            keep_going=self.space.settings.keep_going,
+            turn=self.flush,
+        )
+        try:
+            Scheduler(self.space.executor, limits, self.space.tally).run(found)
+        finally:
+            self.flush(force=True)
+
+    def claim(self, task: "ActionTask") -> "ActionTask":
+        """The task that does the work of this one's key: itself, or the one that was first."""
+        return self._by_key.setdefault(task.key, task)
+
+    def published(self, key: str) -> None:
+        """The lock of this key can go once its result is visible."""
+        self._unflushed.append(key)
+
+    def flush(self, force: bool = False) -> None:
+        """Make results visible, then give their locks back: never the other way round."""
+        now = time.monotonic()
+        due = len(self._unflushed) >= GROUP or now - self._flushed_at > FLUSH_SECONDS
+        if not self._unflushed or not (due or force):
+            return
+        try:
+            self.space.store.flush()
+        except OSError as error:
+            self.space.leave_cache(error)
+        for key in self._unflushed:
+            self.space.locks.release(key)
+        self._unflushed.clear()
+        self._flushed_at = now
+
+
+Then = Callable[[Outcome], Iterable[Task]]
+
+
+class ImportTask(Task):
+    """Has the pool import modules for all later jobs, and ends when it has."""
+
+    def __init__(self, space: Workspace, modules: tuple[str, ...]) -> None:
+        super().__init__(f"import of {', '.join(modules)}", reveals=True)
+        self._space, self._modules = space, modules
+
+    def begin(self, slot: int) -> State:
+        self._space.preload(self._modules)
+        return State.DONE if self._space.executor.settled(self._modules) else State.BUSY
+
+    def end(self, end: JobEnd) -> None:
+        raise AssertionError("it has no job")
+
+    def retry(self, failure: Failure) -> None:
+        raise AssertionError("it has no job")
+
+    def settled(self, failure: Failure | None) -> Iterable[Task]:
+        return ()
+
+
+class ActionTask(Task):
+    """One action that is missing. `outcome` is complete once it has settled."""
+
+    def __init__(
+        self,
+        stations: Stations,
+        decision: Decision,
+        name: str,
+        stage: str = "",
+        *,
+        needs: Sequence[Task] = (),
+        decide: Callable[[], Decision] | None = None,
+        then: "Then | None" = None,
+    ) -> None:
+        """`name` names the action in the history. `decide` makes its key where that rests on what
+        it `needs`; `then` gives what its end reveals."""
+        action, space = decision.action, stations.space
+        settings, history = space.settings, space.history
+        family = f"{action.kernel}|{action.stage}"
+        past = history.past(family, name)
+        super().__init__(
+            f"{action.kernel} [{action.label}] for {action.target}",
+            family=family,
+            needs=needs,
+            seconds=history.seconds(family, name),
+            memory=past.peak_bytes if past else 0,
+            guess=action.memory or settings.memory_per_worker,
+            retries=settings.retries if action.retries is None else action.retries,
+            reveals=then is not None,
+        )
+        self.outcome = Outcome(decision)
+        self._stations, self._space, self._name, self._stage = stations, space, name, stage
+        self._decide, self._then = decide, then
+        self._id = space.next_id()
+        self._slot = -1
+        self._began_ns = 0
+        self._seconds = self._cpu_seconds = 0.0
+        self._peak_bytes = 0
+        self._locked = False
+        if self.key:
+            stations.claim(self)
+
+    @property
+    def action(self) -> Action:
+        return self.outcome.decision.action
+
+    @property
+    def key(self) -> str:
+        return self.outcome.decision.base_key
+
+    # The scheduler's side
+
+    def begin(self, slot: int) -> Job | State | Failure:
+        if self._decide is not None:
+            self.outcome.decision, self._decide = self._decide(), None
+            if self.outcome.decision.result is not None:
+                self._found(self.outcome.decision)
+                return State.DONE
+        first = self._stations.claim(self)
+        if first is not self:
+            return self._as(first)
+        if not self._acquire():
+            return State.BUSY
+        if not self.attempts:
+            again = self._space.rebuilder.probe(self.action)
+            if again.result is not None:
+                self._found(again)
+                return State.DONE
+        return self._job(slot)
+
+    def end(self, end: JobEnd) -> Failure | None:
+        self._seconds, self._cpu_seconds = end.seconds, end.cpu_seconds
+        self._peak_bytes = end.peak_bytes
+        if end.outcome != "ok":
+            return Failure(end.outcome, end.reason, self._log)
+        report = _reports.decode(end.payload)
+        if report.error is not None:
+            return Failure("error", report.error, self._log)
+        try:
+            artifacts = collect(Path(self._folders[0]), self.action.outputs)
+        except OutputProblem as problem:
+            # What an analysis finds is metadata: it need not leave a file.
+            if problem.outcome != "nothing" or not report.metadata:
+                return Failure(problem.outcome, str(problem), self._log)
+            artifacts = ()
+        return self._publish(report, artifacts)
+
+    def retry(self, failure: Failure) -> None:
+        a = self.action
+        self._space.emit(
+            ActionRetried(
+                a.kernel, a.label, a.target, failure.outcome, self.attempts, self._slot, self._stage
+            )
+        )
+
+    def settled(self, failure: Failure | None) -> Iterable[Task]:
+        self.outcome.failure = failure
+        if self._locked and not self.outcome.executed:
+            self._space.locks.release(self.key)
+        self._remove_folders()
+        if failure is None:
+            Path(self._log).unlink(missing_ok=True)
+        self._tell(failure)
+        return self._then(self.outcome) if self._then is not None else ()
+
+    # Stations
+
+    def _found(self, decision: Decision) -> None:
+        self.outcome.result, self.outcome.trace = decision.result, decision.trace
+
+    def _as(self, first: "ActionTask") -> State | Failure:
+        """What became of the task that does the same work."""
+        if first.outcome.failure is not None:
+            return first.outcome.failure
+        if first.outcome.result is None:
+            return State.BUSY
+        self.outcome.result, self.outcome.trace = first.outcome.result, first.outcome.trace
+        return State.DONE
+
+    def _acquire(self) -> bool:
+        locks = self._space.locks
+        was_broken = locks.broken
+        self._locked = locks.acquire(self.key)
+        if locks.broken and not was_broken:
+            text = f"no locks here ({locks.broken}): concurrent builds may do the same work twice"
+            self._space.emit(Notice(text))
+        return self._locked
+
+    def _job(self, slot: int) -> Job | Failure:
+        self._slot, self._began_ns = slot, time.time_ns()
+        if self.attempts:
+            self._remove_folders()
+        for folder in self._folders:
+            os.mkdir(folder)
+        out, scratch = self._folders
+        roots = dict(self._space.roles.roots)
+        if any(path.startswith(STAGE) for path, _ in self.action.inputs):
+            roots[STAGE[1:-1]] = stages = f"{scratch}/stages"
+            if not self._lay_out(stages):
+                return Failure("error", STAGE_LOST)
+        a, settings = self.action, self._space.settings
+        order = WorkOrder(
+            action=a,
+            roots=roots,
+            out_dir=out,
+            scratch=scratch,
+            import_roots=tuple(map(str, settings.import_roots)),
+            package=settings.package,
+            runtime=aot_build.runtime.__file__,
+        )
+        started = ActionStarted(
+            a.kernel, a.label, a.target, slot, round(self.seconds, 3), self._stage
+        )
+        self._space.emit(started)
+        return Job(
+            id=self._id,
+            entry=ENTRY,
+            payload=msgspec.msgpack.encode(order),
+            label=f"{a.kernel} {a.label}",
+            log=self._log,
+            scratch=scratch,
+            timeout=a.timeout or settings.timeout,
+        )
+
+    def _lay_out(self, folder: str) -> bool:
+        """Copy what earlier stages left to where the action finds it."""
+        inputs = self.action.inputs
+        taken = [(p.removeprefix(STAGE), d) for p, d in inputs if p.startswith(STAGE)]
+        # All of them: each that is damaged is set aside, and made again with the others.
+        there = [self._space.store.fetch(digest, Path(folder + path)) for path, digest in taken]
+        return all(there)
+
+    def _publish(self, report: WorkReport, artifacts: tuple[Artifact, ...]) -> Failure | None:
+        space = self._space
+        trace = owned_trace(space, report)
+        result = ActionResult(artifacts, report.metadata, self._seconds, self._peak_bytes)
+        # First the key, then whether what it stands for held: what changes after that is seen.
+        key: str | None = action_key(self.action, space.closures.closure(trace))
+        if not inputs_held(space, self.action, trace, self._began_ns):
+            key = None
+        try:
+            self._store(trace, key, result)
+        except ChangedOutput as problem:
+            return Failure("error", str(problem), self._log)
+        self._stations.published(self.key)
+        past = Past(round(self._seconds, 3), round(self._cpu_seconds, 3), self._peak_bytes)
+        space.history.note(self.family, self._name, past)
+        self.outcome.executed = True
+        self.outcome.result, self.outcome.trace = result, trace
+        return None
+
+    def _store(self, trace: Trace, key: str | None, result: ActionResult) -> None:
+        folder = Path(self._folders[0])
+        try:
+            self._space.store.publish(self.key, trace, key, result, folder)
+        except OSError as error:
+            self._space.leave_cache(error)
+            self._space.store.publish(self.key, trace, key, result, folder)
+
+    # What serves the stations
+
+    @property
+    def _folders(self) -> tuple[str, str]:
+        """Where the action leaves its outputs, and its scratch."""
+        base = f"{self._space.work}/{self._id}"
+        return f"{base}.out", f"{base}.tmp"
+
+    def _remove_folders(self) -> None:
+        for folder in self._folders:
+            try:
+                os.rmdir(folder)  # Outputs were moved away: most often there is nothing left.
+            except OSError:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    @property
+    def _log(self) -> str:
+        name = f"{self.action.kernel}-{self.action.target.replace(':', '-')}-{self.key[:16]}.log"
+        return str(self._space.folder / "logs" / name)
+
+    def _tell(self, failure: Failure | None) -> None:
+        a, tally = self.action, self._space.tally
+        if failure is None:
+            self._space.emit(
+                ActionFinished(
+                    a.kernel, a.label, a.target, round(self._seconds, 3), tally.done, tally.total,
+                    self._slot, self._stage, round(self._cpu_seconds, 3), self._peak_bytes,
+                )
+            )  # fmt: skip
+        elif failure.outcome != "skipped" and failure.reason != STAGE_LOST:
+            self._space.emit(
+                ActionFailed(
+                    a.kernel, a.label, a.target, failure.outcome, failure.reason, failure.log,
+                    self._slot, self._stage,
+                )
+            )  # fmt: skip

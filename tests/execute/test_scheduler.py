@@ -1,0 +1,208 @@
+"""When work runs: in simulated time, with tasks of known length."""
+
+import os
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aot_build.execute.admission import GIB, Admission
+from aot_build.execute.order import Cycle
+from aot_build.execute.scheduler import Limits, Task
+from tests.fakes import SimulatedPool, SimulatedTask, simulate
+
+
+def test_longest_first_on_two_slots() -> None:
+    pool = SimulatedPool(2)
+    tasks = [SimulatedTask(pool, s, seconds=s) for s in (1, 1, 1, 3)]
+    tally = simulate(pool, tasks).tally
+    assert (tally.ended - tally.began, tally.cpu_seconds, tally.critical_path) == (3, 6, 3)
+    assert pool.most == 2 and {s for t in tasks for s in t.slots} == {0, 1}
+
+
+def test_dependants_run_as_soon_as_they_can() -> None:
+    pool = SimulatedPool(2)
+    a, b = SimulatedTask(pool, 1, seconds=1), SimulatedTask(pool, 9, seconds=9)
+    link = SimulatedTask(pool, 2, seconds=2, needs=[a])
+    tally = simulate(pool, [link, b]).tally
+    # What it needs comes along; it does not wait for others of the same stage.
+    assert link.began == [2.0] and tally.ended == 10.0
+    assert tally.critical_path == 9 and (tally.done, tally.total) == (3, 3)
+
+
+def test_what_a_task_reveals_runs_too() -> None:
+    pool = SimulatedPool(2)
+    found: list[Task] = []
+
+    def reveal() -> list[Task]:
+        found.extend(SimulatedTask(pool, 1) for _ in range(3))
+        return found
+
+    question = SimulatedTask(pool, 1, reveal=reveal, reveals=True)
+    tally = simulate(pool, [SimulatedTask(pool, 1, seconds=50), question]).tally
+    assert question.began == [1.0] and len(found) == 3
+    assert all(task.over and not task.failed for task in found)
+    assert tally.critical_path == 2 and tally.total == 5
+
+
+def test_a_failure_skips_what_depends_on_it_and_nothing_else() -> None:
+    pool = SimulatedPool(1)
+    bad = SimulatedTask(pool, 1, outcomes=["error"])
+    skipped = SimulatedTask(pool, 1, needs=[bad])
+    also = SimulatedTask(pool, 1, needs=[skipped])
+    fine = SimulatedTask(pool, 1)
+    simulate(pool, [bad, skipped, also, fine])
+    assert bad.failure is not None and bad.failure.outcome == "error"
+    for task in (skipped, also):
+        assert task.failure is not None and task.failure.outcome == "skipped" and not task.began
+    assert fine.failure is None and fine.began
+
+
+def test_needing_what_failed_before() -> None:
+    pool = SimulatedPool(1)
+    bad = SimulatedTask(pool, 1, outcomes=["error"])
+    late: list[SimulatedTask] = []
+
+    def reveal() -> list[Task]:
+        late.append(SimulatedTask(pool, 1, needs=[bad]))
+        return list(late)
+
+    simulate(pool, [bad, SimulatedTask(pool, 5, reveal=reveal, seconds=-1)])
+    assert late[0].failure is not None and late[0].failure.outcome == "skipped"
+
+
+def test_abnormal_ends_are_tried_again_and_errors_are_not() -> None:
+    pool = SimulatedPool(2)
+    crash = SimulatedTask(pool, 1, outcomes=["crashed", "lost", "ok"], retries=2)
+    never = SimulatedTask(pool, 1, outcomes=["timeout"], retries=2)
+    error = SimulatedTask(pool, 1, outcomes=["error"], retries=2)
+    tally = simulate(pool, [crash, never, error]).tally
+    assert [len(t.began) for t in (crash, never, error)] == [3, 3, 1]
+    assert crash.failure is None and never.failure is not None and tally.retried == 4
+
+
+def test_what_ran_out_of_memory_is_tried_again_alone() -> None:
+    pool = SimulatedPool(4)
+    big = SimulatedTask(pool, 1, outcomes=["memory", "ok"], retries=2, seconds=99)
+    others = [SimulatedTask(pool, 3) for _ in range(8)]
+    simulate(pool, [big, *others])
+    (_, alone) = big.began
+    for other in others:
+        assert other.began[0] + 3 <= alone or other.began[0] >= alone + 1
+
+
+def test_stopping_at_the_first_failure() -> None:
+    pool = SimulatedPool(1)
+    tasks = [SimulatedTask(pool, 1, outcomes=["error"], seconds=9), SimulatedTask(pool, 1)]
+    simulate(pool, tasks, Limits(keep_going=False))
+    assert tasks[1].failure is not None and tasks[1].failure.outcome == "skipped"
+
+
+def test_what_waits_for_others_holds_up_nobody() -> None:
+    pool = SimulatedPool(1)
+    busy, free = SimulatedTask(pool, 1, seconds=9, busy=3), SimulatedTask(pool, 1)
+    simulate(pool, [busy, free])
+    assert free.began[0] < busy.began[0]
+
+
+def test_a_cycle_is_an_error() -> None:
+    pool = SimulatedPool(1)
+    a = SimulatedTask(pool, 1)
+    b = SimulatedTask(pool, 1, needs=[a])
+    a.needs = (b,)
+    with pytest.raises(Cycle) as caught:
+        simulate(pool, [a])
+    assert caught.value.fields["cycle"].count("task") == 3
+
+
+class Pot:
+    """A pot of tokens in a pipe: the descriptor is readable while there is one."""
+
+    def __init__(self, size: int) -> None:
+        self._reader, self._writer = os.pipe()
+        os.set_blocking(self._reader, False)
+        os.write(self._writer, b"+" * size)
+        self.held = self.most = 0
+
+    def take(self) -> bool:
+        try:
+            os.read(self._reader, 1)
+        except BlockingIOError:
+            return False
+        self.held += 1
+        self.most = max(self.most, self.held)
+        return True
+
+    def give(self) -> None:
+        self.held -= 1
+        os.write(self._writer, b"+")
+
+    def fileno(self) -> int:
+        return self._reader
+
+    def close(self) -> None:
+        os.close(self._reader)
+        os.close(self._writer)
+
+
+def test_a_token_each() -> None:
+    pool, pot = SimulatedPool(8), Pot(3)
+    tasks = [SimulatedTask(pool, 1, outcomes=["crashed", "error"], retries=1) for _ in range(20)]
+    simulate(pool, tasks, Limits(tokens=pot))
+    assert (pot.held, pot.most, pool.most) == (0, 3, 3)
+    pot.close()
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_memory_is_not_promised_twice(known: bool) -> None:
+    """16 slots, 4 GiB, 1.5 GiB each: two at a time, one while nothing is known."""
+    pool = SimulatedPool(16)
+    need = GIB * 3 // 2
+    tasks = [
+        SimulatedTask(pool, 1, bytes=need, family="f", memory=need if known else 0)
+        for _ in range(20)
+    ]
+    room = 4 * GIB - 100 * 2**20
+    simulate(pool, tasks, Limits(admission=Admission(room=lambda: room)))
+    assert pool.most_bytes <= room and pool.most == 2
+    assert [len(t.began) for t in tasks] == [1] * 20
+
+
+def test_what_does_not_fit_runs_alone() -> None:
+    pool = SimulatedPool(4)
+    huge = SimulatedTask(pool, 1, bytes=9 * GIB, memory=9 * GIB, seconds=1)
+    small = [SimulatedTask(pool, 1, bytes=GIB // 8, memory=GIB // 8) for _ in range(200)]
+    simulate(pool, [huge, *small], Limits(admission=Admission(room=lambda: 4 * GIB)))
+    assert huge.failure is None and all(t.failure is None for t in small)
+
+
+@given(
+    st.integers(1, 5),
+    st.lists(
+        st.tuples(
+            st.floats(0.1, 5),
+            st.sets(st.integers(0, 20), max_size=3),
+            st.lists(st.sampled_from(["ok", "error", "crashed", "memory"]), min_size=1, max_size=3),
+        ),
+        max_size=20,
+    ),
+)
+def test_any_graph_on_any_number_of_slots(slots, rows) -> None:  # type: ignore[no-untyped-def]
+    """Each task settles once, after what it needs; what came of it does not rest on the slots."""
+    outcomes = []
+    for count in (slots, 1):
+        pool = SimulatedPool(count)
+        tasks: list[SimulatedTask] = []
+        for takes, needs, ends in rows:
+            before = [tasks[n] for n in sorted(needs) if n < len(tasks)]
+            tasks.append(SimulatedTask(pool, takes, outcomes=ends, retries=1, needs=before))
+        tally = simulate(pool, tasks).tally
+        assert all(task.settlements == 1 for task in tasks)
+        assert tally.done == tally.total == len(tasks)
+        for task in tasks:
+            ends = [max(n.began) + n.takes for n in task.needs if n.began]  # type: ignore[attr-defined]
+            assert not task.began or task.began[0] >= max(ends, default=0)
+        outcomes.append([task.failure and task.failure.outcome for task in tasks])
+        busy = sum(task.takes * len(task.began) for task in tasks)
+        assert tally.ended - tally.began >= busy / count - 1e-6
+    assert outcomes[0] == outcomes[1]
