@@ -183,6 +183,7 @@ class ActionTask(Task):
         self._stations, self._space, self._name, self._stage = stations, space, name, stage
         self._decide, self._then = decide, then
         self._id = space.next_id()
+        space.expect_work()
         self._slot = -1
         self._began_ns = 0
         self._seconds = self._cpu_seconds = 0.0

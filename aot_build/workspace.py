@@ -189,6 +189,11 @@ class Workspace:
             log=self.folder / "forkserver.log",
         )
 
+    def expect_work(self) -> None:
+        """Something is missing: the pool gets ready while the rest is planned."""
+        if not self.pool_started:
+            self.executor.start()
+
     @cached_property
     def history(self) -> History:
         """What actions took in earlier builds: read when something is to run."""

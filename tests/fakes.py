@@ -25,6 +25,9 @@ class SimulatedPool:
     def clock(self) -> float:
         return self.now
 
+    def start(self) -> None:
+        pass
+
     def sleep(self, seconds: float) -> None:
         self.now += seconds
 

@@ -88,6 +88,10 @@ class LocalPool:
         """Process id of the forkserver, None where none runs."""
         return self._server.pid if self._server else None
 
+    def start(self) -> None:
+        """Start the forkserver now, for jobs that will come."""
+        self._serving()
+
     def submit(self, job: Job) -> None:
         """Queue a job: it starts at once where a slot is free."""
         if self._closed:

@@ -49,6 +49,9 @@ class Executor(Protocol):
 
     slots: int
 
+    def start(self) -> None:
+        """Get ready for jobs that will come."""
+
     def submit(self, job: Job) -> None:
         """Queue a job: it starts at once where a slot is free."""
 

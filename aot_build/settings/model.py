@@ -41,9 +41,9 @@ class Choices(Table, kw_only=True):
     """How often an action that crashed, hung or ran out of memory is tried again. A compile error
     is not retried. Set outside pyproject, it replaces the kernels' own numbers."""
     memory_per_worker: int | str | None = None
-    """Memory to expect of one worker before anything was measured: bytes, or text such as
-    `2GiB`. Set outside pyproject, it replaces the kernels' own guesses. Accepted and checked; it
-    has no effect yet."""
+    """Memory to expect of one action before any of its kernel was measured: bytes, or text such as
+    `2GiB`; by default 4 GiB. No more actions start than fit. Set outside pyproject, it replaces
+    the kernels' own guesses."""
     keep_going: bool = True
     """Whether the other kernels are still built once one has failed."""
     strict: bool = False
@@ -86,8 +86,8 @@ class KernelDefaults(Table, kw_only=True):
     retries: Count | None = None
     """How often one of its actions is tried again after an abnormal end."""
     memory: int | str | None = None
-    """A first guess of what one of its actions needs: bytes, or text such as `2GiB`. Accepted and
-    checked; it has no effect yet."""
+    """A first guess of what one of its actions needs: bytes, or text such as `2GiB`. What earlier
+    builds measured goes before it."""
 
 
 class Kernel(KernelDefaults, kw_only=True):
@@ -105,8 +105,7 @@ class Override(Choices, kw_only=True):
     if_: Condition = msgspec.field(name="if")
     """The condition: `{ platform = "linux*", machine = "x86_64", target = "cuda:*" }`."""
     memory: int | str | None = None
-    """With `if.target`: the kernels' first guess of memory for such targets. It has no effect
-    yet."""
+    """With `if.target`: the kernels' first guess of memory for such targets."""
     defaults: dict[str, dict[str, Any]] = msgspec.field(default_factory=dict)
     """Backend -> keys, added to `[tool.aot-build.defaults.<backend>]`."""
 
