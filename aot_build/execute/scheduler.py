@@ -234,11 +234,12 @@ class Scheduler:
             self._limits.turn()
         limit = BUSY_SECONDS if self._busy else TURN_SECONDS
         wake = self._limits.tokens.fileno() if self._starved and self._limits.tokens else None
-        if not self._running and wake is None:
-            self._sleep(limit)
-            return
+        idle = not self._running and wake is None
         for end in self._executor.wait(limit, wake):
             self._take(end)
+        if idle:
+            # The executor does not wait where it runs nothing.
+            self._sleep(limit)
         self._limits.turn()
 
     def _take(self, end: JobEnd) -> None:
