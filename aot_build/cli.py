@@ -194,7 +194,7 @@ def _gc(chosen: argparse.Namespace) -> int:
 
     limits = Limits(chosen.max_size, chosen.max_age)
     report = gc(Path(chosen.project), chosen.cache_dir, limits, dry_run=chosen.dry_run)
-    print(json.dumps(asdict(report)) if chosen.json else "\n".join(report.lines()))
+    print(json.dumps(report.values()) if chosen.json else "\n".join(report.lines()))
     return 0
 
 

@@ -2,8 +2,9 @@
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from aot_build.errors import InputError
 from aot_build.opening import load_settings
@@ -27,6 +28,11 @@ class Report:
     dry_run: bool
     collected: Collected
 
+    def values(self) -> dict[str, Any]:
+        """For programs."""
+        given = {"cache_dir": self.cache_dir, "limits": asdict(self.limits)}
+        return {**given, "dry_run": self.dry_run, **asdict(self.collected)}
+
     def lines(self) -> list[str]:
         """For people."""
         found = [f"cache {self.cache_dir}: {_limits(self.limits)}"]
@@ -36,11 +42,11 @@ class Report:
         found.append(f"{'would remove' if self.dry_run else 'removed'} {_amount(done.removed)}")
         found.append(f"{'would keep' if self.dry_run else 'kept'} {_amount(done.kept)}")
         if done.builds:
-            found.append(f"{_many(done.builds, 'build')} at work")
+            found.append(f"{many(done.builds, 'build')} at work")
         if done.in_use:
-            found.append(f"{_many(done.in_use, 'result')} beyond the limits may be in use: kept")
+            found.append(f"{many(done.in_use, 'result')} beyond the limits may be in use: kept")
         if done.unread:
-            found.append(f"{_many(done.unread, 'result')} cannot be read: every blob was kept")
+            found.append(f"{many(done.unread, 'result')} cannot be read: every blob was kept")
         return found
 
 
@@ -96,13 +102,14 @@ def _limits(limits: Limits) -> str:
 
 def _amount(amount: Amount) -> str:
     counts = [
-        _many(amount.results, "result"), _many(amount.blobs, "blob"),
-        _many(amount.traces, "trace"), _many(amount.leftovers, "leftover"),
+        many(amount.results, "result"), many(amount.blobs, "blob"),
+        many(amount.traces, "trace"), many(amount.leftovers, "leftover"),
     ]  # fmt: skip
     return f"{', '.join(counts)}: {shown_size(amount.bytes)}"
 
 
-def _many(number: int, noun: str) -> str:
+def many(number: int, noun: str) -> str:
+    """A number of things."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
@@ -116,7 +123,7 @@ def shown_size(amount: float) -> str:
 
 
 def _shown_age(seconds: float) -> str:
-    for unit, many in (("week", 604800), ("day", 86400), ("hour", 3600), ("minute", 60)):
-        if seconds >= many and seconds % many == 0:
-            return _many(int(seconds // many), unit)
+    for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
+        if seconds >= length and seconds % length == 0:
+            return many(int(seconds // length), unit)
     return f"{seconds:g} seconds"

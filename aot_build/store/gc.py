@@ -104,11 +104,9 @@ class _Collection:
             self._end_turn()
             census = take_census(self._root)
             kept = self._results(census)
-            if census.unread:
-                self._done.unread = len(census.unread)
-            else:
-                self._traces(census, kept)
-                self._blobs(census, kept)
+            self._done.unread = len(census.unread)
+            self._traces(census, kept)
+            self._blobs(census, kept)
             self._leftovers(census)
         return self._done
 
@@ -145,25 +143,19 @@ class _Collection:
     def _traces(self, census: Census, kept: list[Named]) -> None:
         """Remove the trace lists that lead to no result, then the traces that are in no list."""
         known = {result.base_key for result in kept}
-        if "" in known:
-            return  # Results of an older version do not say what leads to them.
+        # Results of an older version do not say what leads to them.
+        unknown = "" in known or bool(census.unread)
         used: set[str] = set()
         for name, file in census.lists.items():
-            if name in known or not self._unused("traces", file):
+            if not self._removed_unless(unknown or name in known, "traces", file):
                 used.update(trace_ids(file))
         for name, file in census.traces.items():
-            if name in used:
-                self._done.kept.add("traces", file)
-            else:
-                self._unused("traces", file)
+            self._removed_unless(unknown or name in used, "traces", file)
 
     def _blobs(self, census: Census, kept: list[Named]) -> None:
         named = frozenset[str]().union(*(result.blobs for result in kept))
         for name, file in census.blobs.items():
-            if name in named:
-                self._done.kept.add("blobs", file)
-            else:
-                self._unused("blobs", file)
+            self._removed_unless(bool(census.unread) or name in named, "blobs", file)
 
     def _leftovers(self, census: Census) -> None:
         history = self._limits.max_seconds or HISTORY_SECONDS
@@ -173,14 +165,11 @@ class _Collection:
             (census.history, history),
         ):
             for file in files:
-                if self._older(file, seconds):
-                    self._unused("leftovers", file)
-                else:
-                    self._done.kept.add("leftovers", file)
+                self._removed_unless(not self._older(file, seconds), "leftovers", file)
 
-    def _unused(self, kind: str, file: File) -> bool:
+    def _removed_unless(self, named: bool, kind: str, file: File) -> bool:
         """Remove what nothing names; what was marked since this began may be named by now."""
-        gone = self._remove(kind, file, self._began_ns)
+        gone = not named and self._remove(kind, file, self._began_ns)
         if not gone:
             self._done.kept.add(kind, file)
         return gone

@@ -56,6 +56,7 @@ class Leases:
         """Files with a younger mtime (Unix time) are in use by this lease without being marked."""
         self._writable = writable
         self._start = -1
+        self._patience = STUCK
         self._descriptor = self._open(root / NAME)
         self._close = weakref.finalize(self, _closed, self._descriptor)
 
@@ -133,12 +134,15 @@ class Leases:
         kind = fcntl.F_WRLCK if exclusive else fcntl.F_RDLCK
         until = 0.0
         while not self._lock(kind, GATE):
-            until = until or time.monotonic() + STUCK
+            until = until or time.monotonic() + self._patience
             if time.monotonic() > until:
                 if exclusive:
                     raise EnvironmentProblem("a running build does not let the cache be changed")
+                self._patience = 0.0  # Not again for each file.
                 break
             time.sleep(0.0005)
+        else:
+            self._patience = STUCK
         try:
             yield
         finally:
