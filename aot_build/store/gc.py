@@ -74,6 +74,8 @@ def collect(root: Path, limits: Limits, *, dry_run: bool = False) -> Collected:
     """Collect in one cache directory. Raises EnvironmentProblem where that cannot be done."""
     leases = Leases(root, writable=not dry_run)
     try:
+        if leases.refused:
+            raise OSError(leases.refused)
         if not dry_run and not leases.collect():
             return Collected(skipped=BUSY)
         return _Collection(root, limits, leases, dry_run).run()

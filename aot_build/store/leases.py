@@ -57,19 +57,22 @@ class Leases:
         self._writable = writable
         self._start = -1
         self._patience = STUCK
+        self.refused = ""
+        """Why no lock can be had that excludes others."""
         self._descriptor = self._open(root / NAME)
         self._close = weakref.finalize(self, _closed, self._descriptor)
 
     def _open(self, path: Path) -> int:
         """Locks that are shared need no more than a file that can be read."""
         if self._writable:
-            with contextlib.suppress(OSError):
+            try:
                 return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            except OSError as error:
+                self.refused = str(error)
         try:
             return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
-            if self._writable:
-                self.broken = f"{path} cannot be made"
+            self.broken = self.refused
         except OSError as error:
             self.broken = str(error)
         return -1
