@@ -258,7 +258,7 @@ def test_what_a_build_published_and_not_yet_showed_stays(filled: Path, tmp_path:
     store.flush()
     assert result and store.result(key("new")) == mine
     assert store.fetch(mine.artifacts[0].digest, tmp_path / "place")
-    assert store.trace(store.traces(base("a"))[0]) == trace("a")
+    assert LocalStore(filled).trace(store.traces(base("a"))[0]) == trace("a")
 
 
 def test_an_output_that_brings_an_old_time_along_is_not_old(root: Path, tmp_path: Path) -> None:
