@@ -188,6 +188,34 @@ def _stats(chosen: argparse.Namespace) -> int:
     return 0
 
 
+def _gc(chosen: argparse.Namespace) -> int:
+    from aot_build.gc import gc
+    from aot_build.store.gc import Limits
+
+    limits = Limits(chosen.max_size, chosen.max_age)
+    report = gc(Path(chosen.project), chosen.cache_dir, limits, dry_run=chosen.dry_run)
+    print(json.dumps(report.values()) if chosen.json else "\n".join(report.lines()))
+    return 0
+
+
+def _byte_limit(text: str) -> int:
+    from aot_build.gc import byte_limit
+
+    try:
+        return byte_limit(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _age_limit(text: str) -> float:
+    from aot_build.gc import age_limit
+
+    try:
+        return age_limit(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def _clean(chosen: argparse.Namespace) -> int:
     from aot_build import snapshot
 
@@ -275,6 +303,20 @@ def _parser() -> argparse.ArgumentParser:
     for each in (build, plan):
         each.add_argument("-C", dest="config", action="append", metavar="KEY=VALUE", help=SETTING)
     command("stats", _stats, "what the cache and the last build hold")
+    _add_gc_options(command("gc", _gc, "remove from the cache what was not used for longest"))
     command("clean", _clean, "remove build/aot; the cache is left alone")
     command("doctor", _doctor, "find compilers; say what a missing one costs")
     return parser
+
+
+def _add_gc_options(gc: argparse.ArgumentParser) -> None:
+    gc.description = (
+        "Remove from the cache what was not used for longest, and what killed builds left there. "
+        "Safe beside running builds: what they use stays. "
+        "Without a limit: --max-size 10GiB --max-age 90d."
+    )
+    size, age = "results and their blobs: 10GiB, 500MB", "since the last use: 30d, 12h, 2w"
+    gc.add_argument("--max-size", type=_byte_limit, metavar="SIZE", help=size)
+    gc.add_argument("--max-age", type=_age_limit, metavar="AGE", help=age)
+    gc.add_argument("--dry-run", "-n", action="store_true", help="say it, and remove nothing")
+    gc.add_argument("--cache-dir", metavar="DIR", help="default: that of the project, or yours")

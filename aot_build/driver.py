@@ -5,6 +5,8 @@ one is BuildFinished or BuildError. It lives in a session of its own, so that a 
 only through whoever asked for the build, and it ends when they do.
 """
 
+import contextlib
+import errno
 import os
 import signal
 import sys
@@ -49,9 +51,10 @@ def main(pipe: int) -> NoReturn:
     except AotBuildError as error:
         emit(BuildError.of(error))
     except Exception as error:
-        traceback.print_exc()
+        _log_traceback()
         emit(BuildError.of(_unexpected(request, error)))
-    sys.stdout.flush()
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
     # Nothing is left to be done, and no thread is to be waited for.
     os._exit(0)
 
@@ -101,9 +104,17 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise Interrupted("the build was stopped")
 
 
+def _log_traceback() -> None:
+    """The log may be on the very disk that is full: the answer matters more."""
+    with contextlib.suppress(OSError):
+        traceback.print_exc()
+
+
 def _unexpected(request: Request, error: Exception) -> AotBuildError:
     log = Path(request.project, *snapshot.FOLDER, "driver.log")
     if isinstance(error, OSError):
-        return EnvironmentProblem("the build cannot go on", {"error": error, "log": log})
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        hint = "free some disk space and build again: what had finished is kept" if full else None
+        return EnvironmentProblem("the build cannot go on", {"error": error, "log": log}, hint)
     problem = f"{type(error).__name__}: {error}"
     return InternalError("the build broke", {"error": problem, "log": log}, "please report this")

@@ -1,16 +1,30 @@
 """What the cache and the last build hold, by kernel family."""
 
 import contextlib
+import json
 import os
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from aot_build import snapshot
 from aot_build.errors import InputError
+from aot_build.gc import many, shown_size
+from aot_build.layout import MANIFEST, RESULT
 from aot_build.opening import load_settings
 from aot_build.request import Request
+from aot_build.store.leases import Leases
 from aot_build.store.log import BuildLog
+
+KINDS = {
+    "results": "actions-v1",
+    "traces": "traces-v1",
+    "blobs": "cas-v1",
+    "history": "history-v1",
+    "set_aside": "set-aside",
+}
+"""What a cache holds, and where."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,18 +37,26 @@ class Stats:
     results: int
     set_aside: int
     kernels: dict[str, dict[str, float]] = field(default_factory=dict)
-    """Kernel -> variants, built, hits of the last build, seconds to compile them all."""
+    """Kernel -> variants, built, hits of the last build, seconds to compile them all, and bytes
+    of their artifacts in the last result."""
+    sizes: dict[str, int] = field(default_factory=dict)
+    """Kind of files in the cache -> their bytes."""
+    live_builds: int = 0
+    """How many builds use the cache just now."""
 
     def lines(self) -> list[str]:
         """For people."""
         size = f"{self.blob_bytes / 2**20:.1f} MiB"
         found = [f"cache {self.cache_dir}: {self.results} results, {self.blobs} blobs, {size}"]
+        if self.live_builds:
+            found.append(f"  {many(self.live_builds, 'build')} at work")
         if self.set_aside:
             found.append(f"  {self.set_aside} damaged files were set aside")
         for name, row in self.kernels.items():
             found.append(
                 f"{name}: {row['variants']:.0f} variants, {row['hits']:.0f} hits and "
-                f"{row['built']:.0f} built the last time, {row['seconds']:.1f} s to compile"
+                f"{row['built']:.0f} built the last time, {row['seconds']:.1f} s to compile, "
+                f"{shown_size(row['bytes'])}"
             )
         return found
 
@@ -49,15 +71,34 @@ def stats(project: Path) -> Stats:
             "add a table [tool.aot-build] with kernels",
         )
     cache = settings.cache_dir
-    blobs, blob_bytes = _count(cache / "cas-v1")
+    counts = {kind: _count(cache / folder) for kind, folder in KINDS.items()}
+    folder = Path(project, *snapshot.FOLDER)
+    leases = Leases(cache, writable=False)
+    live = leases.live()
+    leases.close()
     return Stats(
         cache_dir=str(cache),
-        blobs=blobs,
-        blob_bytes=blob_bytes,
-        results=_count(cache / "actions-v1")[0],
-        set_aside=_count(cache / "set-aside")[0],
-        kernels=_kernels(BuildLog(Path(project, *snapshot.FOLDER, "log-v1"))),
+        blobs=counts["blobs"][0],
+        blob_bytes=counts["blobs"][1],
+        results=counts["results"][0],
+        set_aside=counts["set_aside"][0],
+        kernels=_kernels(BuildLog(folder / "log-v1"), _bytes(folder, settings.package)),
+        sizes={kind: size for kind, (_, size) in counts.items()},
+        live_builds=len(live),
     )
+
+
+def _bytes(folder: Path, package: str) -> dict[str, int]:
+    """Kernel -> bytes of its artifacts, by the manifest of the last result."""
+    path = folder.joinpath(*package.split("."), RESULT, MANIFEST)
+    try:
+        kernels: dict[str, Any] = json.loads(path.read_bytes())["kernels"]
+        return {
+            name: sum(f["size"] for v in kernel["variants"] for f in v["files"].values())
+            for name, kernel in kernels.items()
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
 
 
 def _count(folder: Path) -> tuple[int, int]:
@@ -71,14 +112,16 @@ def _count(folder: Path) -> tuple[int, int]:
     return count, size
 
 
-def _kernels(log: BuildLog) -> dict[str, dict[str, float]]:
+def _kernels(log: BuildLog, sizes: dict[str, int]) -> dict[str, dict[str, float]]:
     found: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for name, record in log.all().items():
         row = found[name.partition("|")[0]]
         row["variants"] += 1
         row["hits" if record.decision == "hit" else "built"] += 1
         row["seconds"] += record.seconds  # type: ignore[assignment]
+    for kernel, row in found.items():
+        row["bytes"] = sizes.get(kernel, 0)
+    names = ("variants", "hits", "built", "seconds", "bytes")
     return {
-        kernel: {name: float(row[name]) for name in ("variants", "hits", "built", "seconds")}
-        for kernel, row in sorted(found.items())
+        kernel: {name: float(row[name]) for name in names} for kernel, row in sorted(found.items())
     }

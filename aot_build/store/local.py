@@ -6,6 +6,7 @@
     traces-v1/ab/<trace id>.t   the traces themselves
     set-aside/                  whatever was found damaged
     locks-v1                    one file for all locks (see locks.py)
+    leases-v1                   one file for what running builds use (see leases.py)
 
 Everything is written to a temporary name and renamed; a whole group of results shares one round
 of fsync before their entries appear.
@@ -26,7 +27,8 @@ from aot_build.core.store import ChangedOutput
 from aot_build.core.trace import Trace
 from aot_build.digest import blob_digest, key_digest
 from aot_build.files import copy_verified, sync_file, write_atomic
-from aot_build.store.records import DamagedRecord, encode_record, read_record
+from aot_build.store.leases import Leases
+from aot_build.store.records import DamagedRecord, encode_record, read_dated, result_record
 
 GROUP = 64
 """Results that wait for one another before they are synced and become visible."""
@@ -46,7 +48,8 @@ _ids = msgspec.json.Decoder(tuple[str, ...])
 class LocalStore:
     """One cache directory. Raises OSError from the constructor where it cannot be written.
 
-    With `writable=False` nothing is tried: it is there to be read.
+    With `writable=False` nothing is tried: it is there to be read. What it finds and what is
+    published to it stays for as long as it is open (see gc.py).
     """
 
     def __init__(self, root: Path, *, writable: bool = True) -> None:
@@ -54,12 +57,18 @@ class LocalStore:
         if writable:
             root.mkdir(parents=True, exist_ok=True)
             self._prove_writable()
+        self._leases = Leases(root, writable=writable)
+        self._leases.begin()
         self._waiting: list[tuple[str, str, str, ActionResult]] = []
         self._unsynced: list[Path] = []
         self._trace_memo: dict[str, Trace | None] = {}
         self._folders: set[Path] = set()
         self._unread: set[str] = set()
         """Digests of blobs that could not be read: good, perhaps, but of no use here."""
+
+    def close(self) -> None:
+        """Let go of what was found and published: it may be removed from here on."""
+        self._leases.close()
 
     def _prove_writable(self) -> None:
         tag = self.root / "CACHEDIR.TAG"
@@ -81,10 +90,15 @@ class LocalStore:
         return self._trace_memo[trace_id]
 
     def result(self, key: str) -> ActionResult | None:
-        found = self._read(self._path("actions", key), _results)
-        if found is None or not all(self._holds(a) for a in found.artifacts):
+        path = self._path("actions", key)
+        dated = self._read_dated(path, _results)
+        if dated is None:
             return None
-        return found
+        found, used_ns = dated
+        # First the mark, then the look: nothing that it names goes in between.
+        if used_ns < self._leases.fresh_ns and not self._leases.mark(path):
+            return None
+        return found if all(self._holds(a) for a in found.artifacts) else None
 
     def fetch(self, digest: str, target: Path) -> bool:
         blob = self._path("cas", digest)
@@ -126,7 +140,7 @@ class LocalStore:
         trace_id = key_digest(trace)
         path = self._trace_path(trace_id)
         unread = trace_id in self._trace_memo and self._trace_memo[trace_id] is None
-        if unread or not path.exists():
+        if unread or not self._leases.mark(path):
             write_atomic(path, encode_record(trace))
             self._unsynced.append(path)
         self._trace_memo[trace_id] = trace
@@ -140,21 +154,23 @@ class LocalStore:
         self._unsynced.clear()
         for base_key, trace_id, key, result in self._waiting:
             self._record_trace(base_key, trace_id)
-            write_atomic(self._path("actions", key), encode_record(result))
+            record = encode_record(result_record(result, base_key, trace_id))
+            write_atomic(self._path("actions", key), record)
         self._waiting.clear()
 
     def _record_trace(self, base_key: str, trace_id: str) -> None:
+        path = self._path("traces", base_key)
         known = list(self.traces(base_key))
-        if known[:1] == [trace_id]:
+        if known[:1] == [trace_id] and self._leases.mark(path):
             return
         ids = [trace_id, *(k for k in known if k != trace_id)][:TRACES_KEPT]
-        write_atomic(self._path("traces", base_key), encode_record(ids))
+        write_atomic(path, encode_record(ids))
 
     def _keep(self, artifact: Artifact, source: Path, moved: list[tuple[Path, Path]]) -> None:
         """Move an output into the CAS; copy it from another file system, or where it has a
         second name through which it could still be written."""
         blob = self._path("cas", artifact.digest)
-        if self._holds(artifact):
+        if self._leases.mark(blob) and self._holds(artifact):
             return
         self._make_folder(blob.parent)
         try:
@@ -162,6 +178,7 @@ class LocalStore:
                 raise OSError("it has a second name")
             # A compiler's temporary file may be for its owner alone: the cache is for others too.
             os.chmod(source, BLOB_MODE)
+            os.utime(source)  # It may be a copy that took its time stamp along.
             os.rename(source, blob)
             moved.append((source, blob))
         except OSError:
@@ -186,8 +203,12 @@ class LocalStore:
             self._folders.add(folder)
 
     def _read(self, path: Path, decoder: "msgspec.json.Decoder[T]") -> T | None:
+        dated = self._read_dated(path, decoder)
+        return None if dated is None else dated[0]
+
+    def _read_dated(self, path: Path, decoder: "msgspec.json.Decoder[T]") -> tuple[T, int] | None:
         try:
-            return read_record(path, decoder)
+            return read_dated(path, decoder)
         except DamagedRecord:
             self._set_aside(path)
             return None

@@ -32,11 +32,16 @@ class Locks:
         self.broken = ""
         """Why locks exclude nobody; empty while they do."""
         if _OFD_SETLK is not None:
-            self._descriptor = os.open(root / "locks-v1", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
+            try:
+                flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+                self._descriptor = os.open(root / "locks-v1", flags, 0o666)
+            except OSError as error:
+                # Somebody else's file; a disk without room for an empty one.
+                self.broken = str(error)
 
     def acquire(self, key: str) -> bool:
         """Take the lock of a base key; False where another build holds it."""
-        if key in self._held:
+        if key in self._held or (_OFD_SETLK is not None and self._descriptor < 0):
             return True
         by_range = self._descriptor >= 0
         taken = self._range(key, fcntl.F_WRLCK) if by_range else self._shard(key)
