@@ -168,7 +168,7 @@ class LocalPool:
             for report in server.receive():
                 if isinstance(report, wire.Ended):
                     self._finish(report)
-                else:
+                elif isinstance(report, wire.Imported):
                     self.refused |= report.refused
         except EOFError:
             self._lose()
