@@ -7,7 +7,7 @@ KEPT_BYTES = 1 << 18
 """Of a longer file, this much of its start and as much of its end."""
 LINES = 20
 LINE_LENGTH = 500
-_TAIL_BYTES = 1 << 14
+_TAIL_BYTES = 1 << 15
 
 
 def settle(path: str) -> None:
