@@ -5,6 +5,7 @@ one is BuildFinished or BuildError. It lives in a session of its own, so that a 
 only through whoever asked for the build, and it ends when they do.
 """
 
+import contextlib
 import os
 import signal
 import sys
@@ -47,10 +48,10 @@ def main(pipe: int) -> NoReturn:
     try:
         emit(_serve(request, emit))
     except AotBuildError as error:
-        emit(BuildError.of(error))
+        _tell(emit, error)
     except Exception as error:
         traceback.print_exc()
-        emit(BuildError.of(_unexpected(request, error)))
+        _tell(emit, _unexpected(request, error))
     sys.stdout.flush()
     # Nothing is left to be done, and no thread is to be waited for.
     os._exit(0)
@@ -81,6 +82,12 @@ def _serve(request: Request, emit: Emit) -> Event:
     finally:
         workspace.close()
     return BuildFinished(summary, settings.package if settings.kernels else "")
+
+
+def _tell(emit: Emit, error: AotBuildError) -> None:
+    # Whoever asked may be the one whose end has interrupted us.
+    with contextlib.suppress(Interrupted):
+        emit(BuildError.of(error))
 
 
 def _emitter(descriptor: int) -> Emit:

@@ -104,10 +104,13 @@ class Scheduler:
         runs = self._runs([o for o in outcomes if o.result is None], last)
         self._waiting.extend(sorted(runs, key=lambda run: (-run.expected, run.id)))
         self._done, self._total = 0, sum(1 + len(run.followers) for run in runs)
-        while self._waiting or self._busy or self._running:
-            self._fill_slots()
-            self._take_ends()
-        self._flush(force=True)
+        try:
+            while self._waiting or self._busy or self._running:
+                self._fill_slots()
+                self._take_ends()
+        finally:
+            # What has finished is kept, also by a build that is stopped.
+            self._flush(force=True)
         return outcomes
 
     def _runs(self, misses: list[Outcome], last: Callable[[Decision], Record | None]) -> list[_Run]:

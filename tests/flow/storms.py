@@ -73,8 +73,8 @@ class Storm:
     tag: str
     seed: int = 0
     kills: int = 0
-    executions: int = 0
-    """Over all rounds: how often a kernel was begun."""
+    redone: int = 0
+    """Over all rounds but the last: how many kernels were begun again."""
     in_flight: int = 0
     """Over all kills: how many were begun and not published."""
     unpublished: int = 0
@@ -92,7 +92,8 @@ class Storm:
             (self.project / name).write_text(text)
         self.tmp.mkdir()
         self.notes.touch()
-        free = {k: v for k, v in os.environ.items() if not k.startswith("AOT_BUILD_")}
+        left_out = ("AOT_BUILD_", "PYTHONDONTWRITEBYTECODE")
+        free = {k: v for k, v in os.environ.items() if not k.startswith(left_out)}
         self.env = {
             **free,
             "PYTHONPATH": os.pathsep.join([str(plugged_in(self.root / "plugin")), str(ROOT)]),
@@ -100,6 +101,8 @@ class Storm:
             "AOT_TEST_NOTES": str(self.notes),
             "AOT_TEST_TAG": self.tag,
             "SOURCE_DATE_EPOCH": EPOCH,
+            # Else the start of each build takes a second.
+            "PYTHONPYCACHEPREFIX": str(self.root / "bytecode"),
             "TMPDIR": str(self.tmp),
         }
 
@@ -148,12 +151,19 @@ class Storm:
                 return servers
             case "worker":
                 return [pid for pid in forks if parent(pid) in servers]
-        return [pid for pid, line in found.items() if "storm" in line or "aot_build\0bu" in line]
+        # pip and the process in which it calls the backend, setup.py, or the command line.
+        fronts = (f"{name}\0" for name in ("pip", "build_wheel", "setup.py", "aot_build"))
+        names = tuple(fronts)
+        return [pid for pid, line in found.items() if any(name in line for name in names)]
 
     def strike(self, kind: str, build: "subprocess.Popen[bytes]") -> bool:
-        """Kill one of a kind; False where the build was over before there was one."""
+        """Kill one of a kind, some time after there is one; False where the build is over."""
+        strikes_at = 0.0
         while build.poll() is None:
-            if found := self.victims(kind):
+            found = self.victims(kind)
+            if found and not strikes_at:
+                strikes_at = time.monotonic() + self.random.uniform(0.0, 0.5)
+            elif found and time.monotonic() >= strikes_at:
                 victim = self.random.choice(sorted(found))
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(victim, signal.SIGKILL)
@@ -174,6 +184,9 @@ class Storm:
 
     def published(self) -> int:
         return sum(1 for path in self.cache.glob("actions-v1/*/*") if path.name[0] != ".")
+
+    def living(self) -> dict[int, str]:
+        return processes(self.tag)
 
     def check_quiet(self) -> None:
         """Nobody lives, and nothing is locked."""
