@@ -22,7 +22,8 @@ _FATAL = {
     signal.SIGSYS, signal.SIGTERM, signal.SIGTRAP,
 }  # fmt: skip
 _SHELL = 128
-"""Shells and wrappers exit with this and the number of the signal that ended what they called."""
+"""Shells, wrappers and nvcc exit with this and the number of the signal that ended what they
+called."""
 _NAME = r"^(?:\S*/)?[\w.+-]+(?:\.exe)?: "
 _STARVED = re.compile(
     "|".join(
@@ -49,8 +50,8 @@ _STARVED = re.compile(
 _SIGNALLED = re.compile(
     "|".join(
         (
-            # The word is strsignal(3)'s; gcc before 10 calls it an internal compiler error.
-            _NAME + r"fatal error: (?P<gcc>[A-Z][\w ]*) signal terminated program ",
+            # The words are strsignal(3)'s. gcc calls all but SIGKILL an internal compiler error.
+            _NAME + r"(?:fatal|internal compiler) error: (?P<gcc>[A-Z][\w ]*) signal terminated",
             _NAME + r"internal compiler error: (?P<older>[A-Z][\w ]*) \(program ",
             _NAME + r"(?:fatal )?(?:error: )?ld terminated with signal (?P<collect2>\d+) ",
             r"^nvcc (?:error|fatal)\s*: '[^']*' died due to signal (?P<nvcc>\d+)",

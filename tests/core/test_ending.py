@@ -29,8 +29,8 @@ from aot_build.core.ending import (
         (1, "g++: fatal error: Killed signal terminated program cc1plus\ncompilation ter", KILLED),
         (
             1,
-            "x86_64-linux-gnu-g++-12: fatal error: Segmentation fault signal terminated "
-            "program cc1plus",
+            "x86_64-linux-gnu-g++-12: internal compiler error: Segmentation fault signal "
+            "terminated program cc1plus",
             CRASHED,
         ),
         (4, "g++: internal compiler error: Killed (program cc1plus)\nPlease submit", KILLED),

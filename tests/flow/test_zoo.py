@@ -311,3 +311,19 @@ def test_ten_gigabytes_in_a_cgroup(zoo: Zoo, memory_cgroup: Path) -> None:
     assert ends(events, "good") == {str(n): "ok" for n in range(GOOD)}
     check_ends(ends(events, "starved"), STARVED)
     assert retries(events) == Counter(dict.fromkeys(STARVED, 1))
+
+
+@pytest.mark.compiler
+def test_a_compiler_that_the_kernel_kills(zoo: Zoo, memory_cgroup: Path) -> None:
+    """g++ survives, and says with status 1 that the program that it called was killed."""
+    table = kernel("hungry", "", "n", [1], retries=1)
+    zoo.declare(table.replace("python", "cpp").replace("zoo.kern:", "zoo/hungry.cpp"))
+    tens = "".join(f"#define A{n} {','.join([f'A{n - 1}'] * 10)}\n" for n in range(1, 9))
+    zoo.project.write({"zoo/hungry.cpp": f"#define A0 1\n{tens}int a[] = {{A8}};\n"})
+    inside = memory_cgroup / "cgroup.procs"
+    events = zoo.build(jobs=2, preexec_fn=lambda: inside.write_text(str(os.getpid())))
+    assert ends(events, "good") == {str(n): "ok" for n in range(GOOD)}
+    check_ends(ends(events, "hungry"), {"1": "memory"})
+    assert retries(events) == Counter({"1": 1})
+    (reason,) = (e["reason"] for e in events if e["event"] == "ActionFailed")
+    assert "g++ " in reason and "cc1plus" in reason
