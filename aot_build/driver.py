@@ -49,10 +49,10 @@ def main(pipe: int) -> NoReturn:
     try:
         emit(_serve(request, emit))
     except AotBuildError as error:
-        emit(BuildError.of(error))
+        _tell(emit, error)
     except Exception as error:
         _log_traceback()
-        emit(BuildError.of(_unexpected(request, error)))
+        _tell(emit, _unexpected(request, error))
     with contextlib.suppress(OSError):
         sys.stdout.flush()
     # Nothing is left to be done, and no thread is to be waited for.
@@ -84,6 +84,12 @@ def _serve(request: Request, emit: Emit) -> Event:
     finally:
         workspace.close()
     return BuildFinished(summary, settings.package if settings.kernels else "")
+
+
+def _tell(emit: Emit, error: AotBuildError) -> None:
+    # Whoever asked may be the one whose end has interrupted us.
+    with contextlib.suppress(Interrupted):
+        emit(BuildError.of(error))
 
 
 def _emitter(descriptor: int) -> Emit:

@@ -11,6 +11,7 @@ import os
 import select
 import signal
 import sys
+import time
 from collections.abc import Sequence
 
 _SET_PDEATHSIG = 1
@@ -18,6 +19,8 @@ _SET_CHILD_SUBREAPER = 36
 _GET_CHILD_SUBREAPER = 37
 LOOK_SECONDS = 0.5
 """How often a process is looked for that cannot be waited for."""
+GRACE_SECONDS = 1.5
+"""How long a process may take to clean up once nobody waits for it."""
 
 
 @functools.cache
@@ -193,7 +196,8 @@ def watch_processes(pids: Sequence[int]) -> None:
 
     The first is whoever asked for the work. Where another one goes first (the front end behind
     it), the asking process is ended too: it would work on for nobody. Numbers below 1 name no
-    process and are left out. Sources: pidfd_open(2); where that is refused, each process is looked
+    process and are left out. A process that handles SIGTERM gets one, and `GRACE_SECONDS` to keep
+    what it has and clean up. Sources: pidfd_open(2); where that is refused, each process is looked
     for every `LOOK_SECONDS`.
     """
     import threading
@@ -218,6 +222,10 @@ def watch_processes(pids: Sequence[int]) -> None:
         patience = LOOK_SECONDS * 1000 if looked_for else None
         while not poll.poll(patience) and not any(_is_gone(pid, parent) for pid in looked_for):
             pass
+        _end_asking(asking)
+        if callable(signal.getsignal(signal.SIGTERM)):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(GRACE_SECONDS)
         _end_all(asking)
 
     if watched:
@@ -242,11 +250,16 @@ def _end_all(asking: int) -> None:
     """The tree below this process, then the one that asked, then this process itself."""
     for child in children(os.getpid()):
         kill_tree(child)
+    _end_asking(asking)
+    for child in children(os.getpid()):
+        kill_tree(child)
+    os._exit(130)
+
+
+def _end_asking(asking: int) -> None:
+    """The one that asked, where it is there still, and what else it started."""
     if asking >= 1 and os.getppid() == asking:
         for other in children(asking):
             if other != os.getpid():
                 kill_tree(other)
         kill(asking)
-    for child in children(os.getpid()):
-        kill_tree(child)
-    os._exit(130)

@@ -227,7 +227,7 @@ class ActionTask(Task):
             return Failure(end.outcome, end.reason, self._log)
         report = _reports.decode(end.payload)
         if report.error is not None:
-            return Failure("error", report.error, self._log)
+            return Failure(report.outcome, report.error, self._log)
         try:
             artifacts = collect(Path(self._folders[0]), self.action.outputs)
         except OutputProblem as problem:

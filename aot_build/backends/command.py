@@ -1,11 +1,14 @@
 """How a compiler is called: in the scratch folder, with an environment that the key holds."""
 
 import os
+import signal
 import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import IO
 
 from aot_build.core.action import Action
+from aot_build.core.ending import ERROR, MEMORY, ProgramDied, end_of_program
 from aot_build.core.roles import Roles
 from aot_build.core.work import WorkOrder
 
@@ -19,6 +22,9 @@ PASSED_ENV = ("PATH", "HOME", "LD_LIBRARY_PATH", "SYSTEMROOT")
 """Where programs and their libraries are found: the toolchain digest holds their content."""
 FIXED_ENV = {"LC_ALL": "C.UTF-8", "SOURCE_DATE_EPOCH": "315532800"}
 """`__DATE__` is the same in every build (1 January 1980)."""
+HELD_BYTES = 1 << 18
+"""Of what a program says, this much of the start and at least as much of the end."""
+PIECE_BYTES = 1 << 16
 
 
 def keyed_env(
@@ -42,19 +48,49 @@ def command_env(action: Action, roles: Roles, order: WorkOrder) -> dict[str, str
 def run(
     command: list[str], env: Mapping[str, str], cwd: Path, shown: Callable[[str], str] = str
 ) -> str | None:
-    """Run a command, its output into this worker's log; the first lines of it on failure.
+    """Run a command, its output into this worker's log; what it said on failure.
 
-    `shown` turns what the command says into what the user reads.
+    `shown` turns what the command says into what the user reads. Raises ProgramDied where it did
+    not end by itself, or for lack of memory.
     """
     print("+", *command, flush=True)
-    ended = subprocess.run(
+    with subprocess.Popen(
         command, env=env, cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, text=True, errors="replace",
-    )  # fmt: skip
-    said = shown(ended.stdout)
+        stderr=subprocess.STDOUT,
+    ) as program:  # fmt: skip
+        assert program.stdout is not None
+        plain = _read(program.stdout)
+    said = shown(plain)
     print(said, end="", flush=True)
-    if ended.returncode == 0:
+    if program.returncode == 0:
         return None
-    if ended.returncode < 0:
-        return f"{command[0]} was killed by signal {-ended.returncode}\n{said}"
-    return said.strip() or f"{command[0]} exited with status {ended.returncode}"
+    end = end_of_program(program.returncode, plain)
+    if end == ERROR:
+        return said.strip() or f"{command[0]} exited with status {program.returncode}"
+    raise ProgramDied(end, f"{command[0]} {_how(program.returncode, end)}\n{said}".strip())
+
+
+def _read(stream: IO[bytes]) -> str:
+    """All that a program says; of very much, the start and the end: it has to be held."""
+    start, end, left_out = bytearray(), bytearray(), 0
+    while piece := stream.read(PIECE_BYTES):
+        room = HELD_BYTES - len(start)
+        start += piece[:room]
+        end += piece[room:]
+        if len(end) > 2 * HELD_BYTES:
+            left_out += len(end) - HELD_BYTES
+            del end[:-HELD_BYTES]
+    if left_out:
+        start += b"\n[aot_build: %d bytes are left out here]\n" % left_out
+    return (start + end).decode("utf-8", "replace")
+
+
+def _how(status: int, end: str) -> str:
+    if end == MEMORY:
+        return "ran out of memory"
+    if status >= 0:
+        return f"failed with status {status}, as a program that it called was ended"
+    try:
+        return f"was ended by {signal.Signals(-status).name}"
+    except ValueError:
+        return f"was ended by signal {-status}"

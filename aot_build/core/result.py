@@ -22,7 +22,10 @@ class ActionResult:
 class Failure:
     """Why an action has no result; `outcome` is the family of the end.
 
-    One of: error, crashed, timeout, memory, nothing, lost, skipped.
+    error: it said what is wrong, and would say so again. crashed: it, or a program that it called,
+    was ended by a signal or left without a word. memory: there was not enough. timeout: it took
+    too long. nothing: it ended as if all was well, and left no file or no answer. lost: what it ran
+    in was ended from outside. skipped: it was not started.
     """
 
     outcome: str
@@ -33,7 +36,7 @@ class Failure:
     @property
     def abnormal(self) -> bool:
         """Whether a fresh process might fare better: a clean error is never retried."""
-        return self.outcome in {"crashed", "memory", "timeout", "lost"}
+        return self.outcome not in {"error", "skipped"}
 
 
 @dataclass(frozen=True, slots=True)

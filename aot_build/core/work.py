@@ -36,3 +36,6 @@ class WorkReport:
     """Import name in site-packages -> the files by role that were read of it."""
     metadata: dict[str, Any] = field(default_factory=dict)
     error: str | None = None
+    outcome: str = "error"
+    """What kind of an end `error` is (core.result.Failure): a backend that asks a compiler outside
+    of this process knows best whether it would fare better another time."""

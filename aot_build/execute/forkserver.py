@@ -30,6 +30,10 @@ SAMPLE_AFTER = 0.5
 """Shorter jobs are not worth looking into."""
 SAMPLE_SHARE = 20
 """Looking takes at most one part in this many of the time."""
+TOLD_BYTES = 64 << 20
+"""Growth of a job's memory that is worth a message."""
+LOG_BYTES = 1 << 30
+"""A job that prints more is ended: nobody reads it, and the disk is others' too."""
 LINGER_SECONDS = 2.0
 """How long the end of a job is held back for what it left running, should that not die."""
 _CAUGHT = {signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP}
@@ -41,7 +45,10 @@ class _Running:
     started: float
     oom_kills: int
     peak_bytes: int = 0
+    told_bytes: int = 0
     timed_out: bool = False
+    note: str = ""
+    """Why we ended it, other than for its time."""
 
     @property
     def deadline(self) -> float:
@@ -76,8 +83,8 @@ class Forkserver:
             if self._channel.fileno() in ready:
                 serving = serving and self._obey()
             self._kill_late()
-            self._sample()
             try:
+                self._sample()
                 self._report()
             except OSError:
                 serving = False
@@ -186,9 +193,21 @@ class Forkserver:
             return
         for pid, run in self._running.items():
             if now - run.started >= SAMPLE_AFTER:
-                run.peak_bytes = max(run.peak_bytes, tree_bytes(pid))
+                self._measure(pid, run)
         cost = time.monotonic() - now
         self._next_sample = now + max(SAMPLE_SECONDS, cost * SAMPLE_SHARE)
+
+    def _measure(self, pid: int, run: _Running) -> None:
+        """How much memory it has, and how much it printed. Raises OSError: the pool is gone."""
+        occupied = tree_bytes(pid)
+        run.peak_bytes = max(run.peak_bytes, occupied)
+        if occupied > run.told_bytes + TOLD_BYTES:
+            run.told_bytes = occupied
+            wire.send(self._channel, wire.Sampled(run.job.id, occupied))
+        with contextlib.suppress(OSError):
+            if run.job.log and not run.note and os.stat(run.job.log).st_size > LOG_BYTES:
+                run.note = f"killed: it printed more than {LOG_BYTES >> 30} GiB"
+                process.kill_tree(pid)
 
     def _report(self) -> None:
         """Tell the ends once nothing of those jobs runs any more: it could still write files."""
@@ -224,6 +243,7 @@ def _ended(run: _Running, status: int, cpu_seconds: float) -> wire.Ended:
         peak_bytes=run.peak_bytes,
         timed_out=run.timed_out,
         starved=oom_kills() > run.oom_kills,
+        note=run.note,
     )
 
 

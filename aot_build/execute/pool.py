@@ -179,6 +179,8 @@ class LocalPool:
             for report in server.receive():
                 if isinstance(report, wire.Ended):
                     self._finish(report)
+                elif isinstance(report, wire.Sampled):
+                    self._sizes[report.id] = report.bytes
                 else:
                     self.refused |= report.refused
                     self._settled.update(report.modules)

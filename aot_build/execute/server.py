@@ -62,7 +62,7 @@ class Server:
         """Send a request. Raises OSError where the forkserver is gone."""
         wire.send(self._channel, message, descriptor)
 
-    def receive(self) -> list[wire.Ended | wire.Imported]:
+    def receive(self) -> list[wire.Ended | wire.Sampled | wire.Imported]:
         """The messages that are there. Raises EOFError where the forkserver is gone."""
         try:
             piece = self._channel.recv(_PIECE)

@@ -4,8 +4,9 @@ Pool and forkserver share one stream socket. Each message is its length (8 bytes
 and a msgpack array that starts with the message's name; the first byte of a Run carries the
 descriptor of the pipe that the worker answers on (SCM_RIGHTS, unix(7)).
 
-An answer is a tag (`o`: returned, `e`: raised, `m`: out of memory), the bytes of memory that the
-worker came to need, the length of the body (8 bytes each), and the body.
+An answer is a tag (`o`: returned, `e`: raised, `c`, `k`, `m`: a program that it called crashed, was
+killed, or ran out of memory), the bytes of memory that the worker came to need, the length of the
+body (8 bytes each), and the body.
 """
 
 import os
@@ -19,7 +20,7 @@ from aot_build.execute.protocol import Job
 
 LENGTH = struct.Struct("<Q")
 ANSWER = struct.Struct("<cQQ")
-OK, ERROR, MEMORY = b"o", b"e", b"m"
+OK, ERROR, CRASHED, KILLED, MEMORY = b"o", b"e", b"c", b"k", b"m"
 
 
 class Run(msgspec.Struct, tag=True, array_like=True, frozen=True):
@@ -48,7 +49,14 @@ class Ended(msgspec.Struct, tag=True, array_like=True, frozen=True):
     starved: bool = False
     """The kernel killed something for lack of memory while it ran."""
     note: str = ""
-    """Why it did not even start."""
+    """Why it did not even start, or was ended."""
+
+
+class Sampled(msgspec.Struct, tag=True, array_like=True, frozen=True):
+    """A job has come to occupy much more memory than was told last, with all that it started."""
+
+    id: int
+    bytes: int
 
 
 class Imported(msgspec.Struct, tag=True, array_like=True, frozen=True):
@@ -61,7 +69,7 @@ class Imported(msgspec.Struct, tag=True, array_like=True, frozen=True):
 
 _encoder = msgspec.msgpack.Encoder()
 _requests = msgspec.msgpack.Decoder(Run | Import)
-_reports = msgspec.msgpack.Decoder(Ended | Imported)
+_reports = msgspec.msgpack.Decoder(Ended | Sampled | Imported)
 
 
 def send(channel: socket.socket, message: msgspec.Struct, descriptor: int | None = None) -> None:
@@ -106,7 +114,7 @@ class Reports:
     def __init__(self) -> None:
         self._pending = bytearray()
 
-    def feed(self, piece: bytes) -> Iterator[Ended | Imported]:
+    def feed(self, piece: bytes) -> Iterator[Ended | Sampled | Imported]:
         """Take a piece; give the messages that it completes."""
         self._pending += piece
         while len(self._pending) >= LENGTH.size:

@@ -14,14 +14,21 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from aot_build import process
+from aot_build.core import ending
 from aot_build.execute.protocol import Job
-from aot_build.execute.wire import ANSWER, ERROR, MEMORY, OK
+from aot_build.execute.wire import ANSWER, CRASHED, ERROR, KILLED, MEMORY, OK
 
 NO_PYCACHE = os.path.join(os.devnull, "pycache")
 """Bytecode is looked for here and never found: not even root can make a folder in a device."""
 REASON_LENGTH = 2000
 OOM_SCORE = 500
 """All descendants keep it, whatever session or parent they come to: orphans are known by it."""
+_TAGS = {
+    ending.ERROR: ERROR,
+    ending.CRASHED: CRASHED,
+    ending.KILLED: KILLED,
+    ending.MEMORY: MEMORY,
+}
 _SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD)
 _RSS_UNIT = 1 if sys.platform == "darwin" else 1024
 """getrusage(2) tells `ru_maxrss` in bytes on macOS and in KiB elsewhere."""
@@ -104,6 +111,16 @@ def _describe(error: BaseException) -> tuple[bytes, bytes]:
     """The answer for an exception; the traceback goes to the log, whatever `error` does."""
     with contextlib.suppress(BaseException):
         traceback.print_exception(error, file=sys.__stderr__)
+    reason = _reason(error)
+    if len(reason) > REASON_LENGTH:
+        reason = reason[:REASON_LENGTH] + "..."
+    tag = ERROR
+    with contextlib.suppress(BaseException):
+        tag = _TAGS[ending.end_of_exception(error)]
+    return tag, reason.encode("utf-8", "backslashreplace")
+
+
+def _reason(error: BaseException) -> str:
     name = type(error).__qualname__
     try:
         if type(error).__module__ != "builtins":
@@ -111,11 +128,9 @@ def _describe(error: BaseException) -> tuple[bytes, bytes]:
         text = str(error)
     except BaseException:
         text = "<its message cannot be shown>"
-    reason = f"{name}: {text}" if text else name
-    if len(reason) > REASON_LENGTH:
-        reason = reason[:REASON_LENGTH] + "..."
-    tag = MEMORY if isinstance(error, MemoryError) else ERROR
-    return tag, reason.encode("utf-8", "backslashreplace")
+    if isinstance(error, ending.ProgramDied):
+        return text
+    return f"{name}: {text}" if text else name
 
 
 def _write(descriptor: int, content: bytes) -> None:

@@ -124,7 +124,7 @@ def test_labels_and_misses_as_people_read_them() -> None:
 @pytest.mark.parametrize(
     ("outcome", "abnormal"),
     [("crashed", True), ("memory", True), ("timeout", True), ("lost", True),
-     ("error", False), ("nothing", False), ("skipped", False)],
+     ("error", False), ("nothing", True), ("skipped", False)],
 )  # fmt: skip
 def test_only_abnormal_ends_are_worth_a_second_try(outcome: str, abnormal: bool) -> None:
     assert Failure(outcome, "why").abnormal is abnormal

@@ -40,19 +40,19 @@ def test_answers_larger_than_a_pipe(run: Run) -> None:
         (":", "error", "ValueError: an entry is module:function, not ':'"),
         ("abort", "crashed", "ended by SIGABRT"),
         ("segfault", "crashed", "ended by SIGSEGV"),
-        ("close_everything", "crashed", "exited without an answer"),
-        ("close_and_reuse", "crashed", "exited without an answer"),
+        ("exit_loudly", "crashed", "exited with status 3 without an answer"),
+        ("close_everything", "nothing", "exited without an answer"),
+        ("close_and_reuse", "nothing", "exited without an answer"),
+        ("exit_quietly", "nothing", "exited without an answer"),
+        ("kill_group", "crashed", "ended by SIGKILL"),
+        ("loop_of_causes", "error", "ValueError: round"),
+        ("no_memory_for_a_file", "memory", "OSError: [Errno 12] Cannot allocate memory"),
     ],
 )
 def test_outcomes(run: Run, entry: str, outcome: str, reason: str) -> None:
     end = run(entry)
     assert (end.outcome, end.reason, end.payload) == (outcome, reason, b"")
     assert run("echo", b"next").payload == b"next"
-
-
-def test_exit_without_an_answer_is_a_crash(run: Run) -> None:
-    assert run("exit_silently", b"0").reason == "exited without an answer"
-    assert run("exit_silently", b"3").reason == "exited with status 3 without an answer"
 
 
 def test_a_huge_message_is_cut(run: Run) -> None:
@@ -95,7 +95,7 @@ def test_a_job_holds_no_descriptor_of_the_forkserver(run: Run, tmp_path: Path) -
 
 
 def test_an_answer_never_goes_into_a_file(run: Run, tmp_path: Path) -> None:
-    assert run("close_and_reuse").outcome == "crashed"
+    assert run("close_and_reuse").outcome == "nothing"
     files = list((tmp_path / "scratch0").iterdir())
     assert len(files) == 64
     assert {file.read_bytes() for file in files} == {b""}
@@ -239,6 +239,13 @@ def test_a_log_of_the_forkserver_that_cannot_be_opened(tmp_path: Path) -> None:
         ({"status": -40}, None, "crashed", "ended by signal 40"),
         ({"status": 0, "starved": True}, (wire.ERROR, b"E: cc1plus"), "memory", "E: cc1plus"),
         ({"status": 1, "note": "no process"}, None, "crashed", "no process"),
+        ({"status": 1, "note": "no fork", "starved": True}, None, "memory", "no fork"),
+        ({"status": 0}, None, "nothing", "exited without an answer"),
+        ({"status": 0}, (wire.CRASHED, b"cc1plus"), "crashed", "cc1plus"),
+        ({"status": 0}, (wire.KILLED, b"cc1plus"), "crashed", "cc1plus"),
+        ({"status": 0, "starved": True}, (wire.KILLED, b"cc1plus"), "memory", "cc1plus"),
+        ({"status": 0, "starved": True}, (wire.CRASHED, b"cc1plus"), "crashed", "cc1plus"),
+        ({"status": 0}, (wire.MEMORY, b"cc1plus"), "memory", "cc1plus"),
     ],
 )
 def test_verdicts(
@@ -258,4 +265,4 @@ def test_half_an_answer_is_none() -> None:
     ending = wire.Ended(id=1, status=0, seconds=1.0, cpu_seconds=0.5, peak_bytes=3)
     for length in (len(said), 4, 0):
         end = verdict(Job(1, "m:f", b""), ending, said[:length])
-        assert (end.outcome, end.reason) == ("crashed", "exited without an answer")
+        assert (end.outcome, end.reason) == ("nothing", "exited without an answer")

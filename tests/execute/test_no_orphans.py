@@ -77,7 +77,7 @@ def test_the_forkserver_is_asked_to_end(driver, tag: str) -> None:  # type: igno
 
 def test_a_timeout_takes_the_whole_family(run: Run, pool: LocalPool, tag: str) -> None:
     end = run("family", timeout=1)
-    assert (end.outcome, end.reason) == ("timeout", "no answer after 1 s")
+    assert (end.outcome, end.reason) == ("timeout", "no answer after 1 s; it said last:\nup")
     assert 1 <= end.seconds < 2
     assert tagged(tag) == [pool.server_pid]
 

@@ -24,6 +24,7 @@ from aot_build.backends.triton.launches import FUNCTION
 from aot_build.backends.triton.program import build, program_of
 from aot_build.backends.triton.stand_in import describe
 from aot_build.backends.triton.values import NotData, as_text, encode, function_name
+from aot_build.core.ending import ERROR, end_of_exception
 from aot_build.core.target import parse_target
 from aot_build.core.work import WorkOrder, WorkReport
 from aot_build.errors import InputError
@@ -167,6 +168,9 @@ def _compiled(special: Specialisation) -> tuple[bytes, str, dict[str, Any]]:
     try:
         return compiled(special)
     except (CompileTimeAssertionFailure, OutOfResources, PTXASError) as error:
+        if end_of_exception(error) != ERROR:
+            # That its assembler was killed says nothing of the configuration.
+            raise
         # What an autotuner takes for a configuration that does not fit.
         raise CannotLaunch(_told(error)) from error
     except CompilationError as error:

@@ -1,6 +1,7 @@
 """What the jobs of the tests do."""
 
 import ctypes
+import errno
 import os
 import signal
 import subprocess
@@ -69,8 +70,70 @@ def segfault(payload):
     ctypes.string_at(0)
 
 
-def exit_silently(payload):
-    os._exit(int(payload))
+def exit_quietly(payload):
+    os._exit(0)
+
+
+def exit_loudly(payload):
+    os._exit(3)
+
+
+def kill_group(payload):
+    os.kill(0, signal.SIGKILL)
+
+
+def loop_of_causes(payload):
+    first, second = ValueError("round"), KeyError("and round")
+    first.__cause__, second.__cause__ = second, first
+    raise first
+
+
+def no_memory_for_a_file(payload):
+    raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+
+
+def call(payload):
+    """Raise for what a shell comes to, as functions of projects do for their compilers."""
+    subprocess.run(["sh", "-c", payload], check=True, stderr=subprocess.PIPE)
+    return b""
+
+
+def wrapped_call(payload):
+    """As Triton does for its assembler: another exception in its place."""
+    try:
+        call(payload)
+    except subprocess.CalledProcessError:
+        raise RuntimeError("the compiler failed") from None
+
+
+def print_much(payload):
+    line = b"x" * 1023 + b"\n"
+    os.write(1, b"first\n")
+    for _ in range(int(payload)):
+        os.write(1, line)
+    os.write(1, b"last\n")
+    os.abort()
+
+
+def print_for_ever(payload):
+    while True:
+        os.write(1, b"x" * (1 << 20))
+
+
+def link_log(payload):
+    """Put a link to something of the user's where the log is."""
+    os.unlink(os.readlink("/proc/self/fd/1"))
+    os.symlink(payload, os.readlink("/proc/self/fd/1").removesuffix(" (deleted)"))
+    return b""
+
+
+def grow(payload):
+    """Take more and more memory, in steps that are seen."""
+    kept = []
+    for _ in range(3):
+        kept.append(b"x" * (100 << 20))
+        time.sleep(0.6)
+    return b""
 
 
 def close_everything(payload):
