@@ -19,7 +19,7 @@ from typing import NoReturn
 AUTH = re.compile(r"(?<!\S)--jobserver-(?:auth|fds)=fifo:(\S+)")
 JOBS = re.compile(r"-j\d*|--jobs(=.*)?")
 PR_SET_PDEATHSIG = 1  # prctl(2)
-FORWARDED = (signal.SIGTERM, signal.SIGHUP)
+FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def main(name: str, arguments: list[str]) -> NoReturn:
@@ -62,11 +62,10 @@ def run(real: str, arguments: list[str], pot: int) -> NoReturn:
     tokens = take(pot, (os.cpu_count() or 1) + 1)
     status = -1
     try:
-        # A Ctrl-C goes to all of the foreground; whoever gets it here waits for ninja's end.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
         child = os.fork()
         if child == 0:
             become(real, [real, f"-j{1 + len(tokens)}", *arguments])
+        # This process waits for ninja's end, and a second Ctrl-C is one too many for nobody.
         for number in FORWARDED:
             signal.signal(number, lambda caught, _: os.kill(child, caught))
         status = os.waitpid(child, 0)[1]
@@ -91,7 +90,6 @@ def take(pot: int, most: int) -> bytes:
 def become(real: str, words: list[str]) -> NoReturn:
     """In the child: be ninja, and die with the process that holds its tokens."""
     try:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         os.execv(real, words)
     finally:
