@@ -65,7 +65,7 @@ def run(real: str, arguments: list[str], pot: int) -> NoReturn:
         child = os.fork()
         if child == 0:
             become(real, [real, f"-j{1 + len(tokens)}", *arguments])
-        # This process waits for ninja's end, and a second Ctrl-C is one too many for nobody.
+        # A Ctrl-C comes to ninja twice then, by itself and from here; it minds the first.
         for number in FORWARDED:
             signal.signal(number, lambda caught, _: os.kill(child, caught))
         status = os.waitpid(child, 0)[1]
