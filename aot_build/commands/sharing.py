@@ -48,9 +48,6 @@ class Sharing:
             pot = Jobserver.create()
         except OSError:
             return None
-        if not reachable(pot.path):
-            pot.close()
-            return None
         return Sharing(pot, folder, nvcc_threads=_threads_asked(ext_modules))
 
     @property
@@ -59,7 +56,13 @@ class Sharing:
         return self._pot.addresses
 
     def enter(self) -> None:
-        """Change the environment; `leave` undoes it. The driver has been started by now."""
+        """Change the environment; `leave` undoes it. The driver has been started by now.
+
+        Where tools could not open the pot, they are left to do as they always do.
+        """
+        if not reachable(self._pot.path):
+            self.leave()
+            return
         wanted: dict[str, str] = equipped(os.environ, self._pot.path, self._folder)
         if self._nvcc_threads and _nvcc_knows_pots():
             # `--threads` alone takes no token; this alone starts no thread.

@@ -79,9 +79,9 @@ def note(when):
     seen = {name: os.environ.get(name) for name in SEEN}
     Path(f"{when}.json").write_text(json.dumps(seen))
 
-def running():
+def running(kind="tool"):
     text = Path("@LOG@").read_text() if Path("@LOG@").exists() else ""
-    return text.count("+tool") - text.count("-tool")
+    return text.count(f"+{kind}") - text.count(f"-{kind}")
 
 class Plugged(Distribution):
     def finalize_options(self):
@@ -95,8 +95,10 @@ class Ninja(build_ext):
             super().build_extensions()
         elif not os.environ.get("TEST_KILL"):
             subprocess.run(["ninja"], check=True)
-        if os.environ.get("TEST_KILL"):
+        if os.environ.get("TEST_KILL") == "ninja":
             self.kill_ninja()
+        if os.environ.get("TEST_KILL") == "driver":
+            self.kill_driver()
 
     def kill_ninja(self):
         tool = subprocess.Popen(["ninja", "-f", "endless.ninja"])
@@ -106,6 +108,12 @@ class Ninja(build_ext):
         tool.wait()
         while running():
             time.sleep(0.01)
+
+    def kill_driver(self):
+        while running("kernel") < 2:
+            time.sleep(0.01)
+        (driver,) = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+        os.kill(int(driver), 9)
 
     def build_extension(self, ext):
         work("tool")
@@ -270,7 +278,13 @@ def test_threads_of_build_ext_take_tokens(demo: Demo) -> None:
 
 def test_tokens_of_a_killed_ninja_are_there_for_the_next_command(demo: Demo) -> None:
     demo.write("pyproject.toml", PYPROJECT.replace("[1, 2, 3, 4, 5, 6]", "1"))
-    demo.build(TEST_KILL="1", AOT_BUILD_JOBS="3")
+    demo.build(TEST_KILL="ninja", AOT_BUILD_JOBS="3")
+    assert demo.most_at_once(demo.log.read_text().rpartition(" more")[2]) == 3
+
+
+def test_a_killed_driver_leaves_its_tokens_to_build_ext(demo: Demo) -> None:
+    done = demo.run("setup.py", "build", TEST_KILL="driver", AOT_BUILD_JOBS="3")
+    assert "the build driver ended without an answer" in done.stderr
     assert demo.most_at_once(demo.log.read_text().rpartition(" more")[2]) == 3
 
 
