@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from aot_build import snapshot
@@ -50,8 +51,14 @@ _BOOT = (
 class Build:
     """A build under way, in a process of its own. `wait` may be called once or often."""
 
-    def __init__(self, request: Request, emit: Callable[[Event], None] | None) -> None:
+    def __init__(
+        self,
+        request: Request,
+        emit: Callable[[Event], None] | None,
+        ended: Callable[[], None] | None = None,
+    ) -> None:
         self._emit = emit or (lambda event: None)
+        self._ended = ended or (lambda: None)
         self._project = request.project
         self._summary: Summary | None = None
         self._error: AotBuildError | None = None
@@ -75,6 +82,11 @@ class Build:
         Known once `wait` has returned.
         """
         return self._package
+
+    @property
+    def started(self) -> bool:
+        """Whether there was anything to do: a process, beside this one, that does it."""
+        return self._driver is not None
 
     def wait(self, *, check: bool = True) -> Summary:
         """Block until the build has ended. Raises what it failed with, an AotBuildError.
@@ -157,7 +169,7 @@ class Build:
             os.close(sender)
         assert self._driver.stdin is not None
         with contextlib.suppress(BrokenPipeError), self._driver.stdin as stdin:
-            stdin.write(request.encode())
+            stdin.write(_with_tokens(request).encode())
         # Read at once and always: a driver must never wait for a front end that is busy.
         self._reader = threading.Thread(target=self._read, args=(receiver,), daemon=True)
         self._reader.start()
@@ -170,6 +182,7 @@ class Build:
                 except Exception as error:
                     # Whoever listens may fail; the driver must still be read to its end.
                     self._broken = self._broken or error
+        self._ended()
 
     def _take(self, event: Event) -> None:
         match event:
@@ -201,6 +214,17 @@ class Build:
             {"ended by": end, "log": log},
             "what had finished is kept: build again",
         )
+
+
+def _with_tokens(request: Request) -> Request:
+    """With the pot of CPU tokens that this process was itself started with, as below a `make -j`,
+    where it brings none of its own."""
+    if request.tokens or "--jobserver" not in os.environ.get("MAKEFLAGS", ""):
+        return request
+    from aot_build.execute.tools import outer_pot
+
+    pot = outer_pot(os.environ)
+    return replace(request, tokens=(pot,)) if pot else request
 
 
 def _above_standard(descriptor: int) -> int:
@@ -258,11 +282,15 @@ def start(
     watch_parent: bool = False,
     goal: str = "build",
     sample: int | None = None,
+    tokens: Sequence[str] = (),
+    ended: Callable[[], None] | None = None,
 ) -> Build:
     """Start building a project's kernels and return at once; overlap what you like until `wait`.
 
     `emit` is called with each event, from another thread. `watch_parent` says that this process's
-    parent is a front end whose death ends the build. Arguments that are None are as configured.
+    parent is a front end whose death ends the build. `tokens` are addresses of a pot of CPU tokens
+    to share; `ended` is called, from another thread, when the build's processes are gone.
+    Arguments that are None are as configured.
     """
     watched = (os.getpid(), os.getppid()) if watch_parent else (os.getpid(),)
     request = Request(
@@ -277,8 +305,9 @@ def start(
         watched=watched,
         goal=goal,
         sample=sample,
+        tokens=tokens,
     )
-    return Build(request, emit)
+    return Build(request, emit, ended)
 
 
 def build(project: str | os.PathLike[str], **options: object) -> Summary:

@@ -26,6 +26,10 @@ class Request:
     sample: int | None = None
     """How many variants `verify` builds again; None: all."""
 
+    tokens: Sequence[str] = ()
+    """Where the CPU tokens are that the build shares with others (execute/jobserver.py); empty:
+    it makes its own."""
+
     @property
     def shape(self) -> str:
         """What of it shapes the result, as text."""

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequen
 from typing import Any
 
 from aot_build.backends.imports import listed_by_importer, passed_over
+from aot_build.core import threads
 from aot_build.core.roles import Roles
 from aot_build.core.trace import Trace
 from aot_build.core.work import WorkReport
@@ -23,9 +24,11 @@ OWN_PACKAGE = "aot_build"
 UNRECORDED = frozenset(
     {"PATH", "PYTHONPATH", "HOME", "USER", "LOGNAME", "HOSTNAME", "TMPDIR", "TEMP", "TMP", "PWD",
      "OLDPWD", "COLUMNS", "LINES", "TERM", "PYTHONHASHSEED", "NO_COLOR", "MAX_JOBS", "MAKEFLAGS",
-     "TRITON_CACHE_DIR", "TRITON_HOME"}
+     "MAKELEVEL", "MFLAGS", "CARGO_MAKEFLAGS", "TRITON_CACHE_DIR", "TRITON_HOME",
+     *threads.VARIABLES}
 )  # fmt: skip
-"""They differ between users, machines and isolated builds without changing what is built."""
+"""They differ between users, machines and isolated builds without changing what is built; those
+about threads are the same in each worker, and what a kernel declares of them is keyed as that."""
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 

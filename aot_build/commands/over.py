@@ -6,6 +6,7 @@ BuildExtension (also `with_options(...)`), Cython's, or one written in setup.py.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,6 +47,12 @@ class OverBuild(build):
             names = [n for n in names if n != "build_ext"]
         return [FIRST, *names, LAST]
 
+    def run_command(self, command: str) -> None:
+        try:
+            super().run_command(command)
+        finally:
+            Overlap.of(self.distribution).command_ended()
+
     def run(self) -> None:
         super().run()
         # A `run` of the project's own may not iterate over the sub-commands.
@@ -64,10 +71,22 @@ class OverBuildExt(build_ext):
         overlap = Overlap.of(self.distribution)
         if not self.distribution.have_run.get(FIRST):
             overlap.start()
-            super().run()
+            self._run_beside(overlap)
             place_result(overlap, build_lib=self.build_lib, inplace=bool(self.inplace))
         elif overlap.extensions() or "build_ext" in self.distribution.commands:
+            self._run_beside(overlap)
+
+    def _run_beside(self, overlap: Overlap) -> None:
+        try:
             super().run()
+        finally:
+            overlap.command_ended()
+
+    def build_extension(self, ext: Any) -> None:
+        sharing = Overlap.of(self.distribution).sharing
+        # `--parallel` starts a thread for each extension.
+        with sharing.slot() if sharing and self.parallel else contextlib.nullcontext():
+            super().build_extension(ext)
 
 
 class OverBdistWheel(bdist_wheel):

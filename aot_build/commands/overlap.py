@@ -18,6 +18,7 @@ from aot_build.layout import LOCK, RESULT
 if TYPE_CHECKING:
     from setuptools import Distribution
 
+    from aot_build.commands.sharing import Sharing
     from aot_build.events import Event
     from aot_build.frontend import Build
 
@@ -32,6 +33,8 @@ class Overlap:
         self._build: Build | None = None
         self._result: Path | None = None
         self._joined = False
+        self.sharing: Sharing | None = None
+        """What the build tools of other commands share with the build, while both go on."""
         self.declared = declared
         self.extensions: Callable[[], bool] = dist.has_ext_modules
         """Whether there are extension modules: what the project's own distribution class says."""
@@ -65,40 +68,66 @@ class Overlap:
         """
         return bool(self.declared.kernels()) and self.wanted()
 
-    def start(self) -> None:
-        """Start the build where one is wanted. Idempotent until `stop`."""
+    def start(self, *, beside: bool = True) -> None:
+        """Start the build where one is wanted. Idempotent until `stop`.
+
+        `beside` other commands, whose build tools then share the CPU tokens with it.
+        """
         if self._build is not None or self._joined:
             return
         if not self.wanted():
             _tell_of_nothing()
             return
+        self.sharing = sharing = self._share() if beside and self.extensions() else None
+        with in_words_of_setuptools():
+            self._build = self._started(sharing)
+        if sharing is not None and self._build.started:
+            sharing.enter()
+        else:
+            self._stop_sharing()
+
+    def _started(self, sharing: Sharing | None) -> Build:
         from aot_build import frontend
 
         options = self._options()
-        with in_words_of_setuptools():
-            self._build = frontend.start(
-                self.declared.project,
-                targets=options.targets,
-                mode=options.mode,
-                jobs=options.jobs,
-                keep_going=options.keep_going,
-                config_settings=config_settings(),
-                package_dir=self._told_package_dir(),
-                emit=_console(self._dist),
-                watch_parent=called_by_front_end(),
-            )
+        return frontend.start(
+            self.declared.project,
+            targets=options.targets,
+            mode=options.mode,
+            jobs=options.jobs,
+            keep_going=options.keep_going,
+            config_settings=config_settings(),
+            package_dir=self._told_package_dir(),
+            emit=_console(self._dist),
+            watch_parent=called_by_front_end(),
+            tokens=sharing.addresses if sharing else (),
+            ended=sharing.bury if sharing else None,
+        )
+
+    def _share(self) -> Sharing | None:
+        from aot_build.commands.sharing import Sharing
+
+        return Sharing.of(self._build_folder(), self._dist.ext_modules or ())
 
     def join(self) -> Path | None:
         """Wait for the build; the folder of its result, None where nothing was to be built."""
-        self.start()
+        self.start(beside=False)
         if self._build is not None and not self._joined:
+            if self.sharing is not None:
+                self.sharing.leave()
             with in_words_of_setuptools():
                 self._build.wait()
+            self._stop_sharing()
             self._joined = True
             package = self._build.package
             if package:
                 self._result = self.result_folder(package)
         return self._result
+
+    def command_ended(self) -> None:
+        """Make good what tools of a command that has ended took along, if they were killed."""
+        if self.sharing is not None:
+            self.sharing.refill()
 
     def build_again(self) -> None:
         """Forget that there was a build, and that a snapshot vouches for its result; build."""
@@ -110,8 +139,16 @@ class Overlap:
         """End what still runs, and forget it. Idempotent."""
         build, self._build = self._build, None
         self._joined, self._result = False, None
-        if build is not None:
-            build.stop()
+        try:
+            if build is not None:
+                build.stop()
+        finally:
+            self._stop_sharing()
+
+    def _stop_sharing(self) -> None:
+        sharing, self.sharing = self.sharing, None
+        if sharing is not None:
+            sharing.close()
 
     def result_folder(self, package: str | None = None) -> Path:
         """Where a build leaves the result of a package."""

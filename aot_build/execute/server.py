@@ -14,6 +14,7 @@ from typing import BinaryIO
 import msgspec
 
 from aot_build import process
+from aot_build.core import threads
 from aot_build.errors import EnvironmentProblem
 from aot_build.execute import wire
 from aot_build.execute.worker import OOM_SCORE
@@ -27,9 +28,9 @@ _BOOT = (
     "import sys; sys.path[:] = sys.argv[3:]; "
     "from aot_build.execute.forkserver import main; main(*map(int, sys.argv[1:3]))"
 )
-_DEFAULTS = {"OPENBLAS_NUM_THREADS": "1"}
-"""Unless the caller says otherwise. OpenBLAS starts its threads at import: with them neither numpy
-nor what imports it could be preloaded, and a pool of processes has no CPUs left for them."""
+_ONE_THREAD = dict.fromkeys(threads.VARIABLES, "1")
+"""Besides: OpenBLAS starts its threads at import, and with them neither numpy nor what imports it
+could be preloaded."""
 _living: set[int] = set()
 """The forkservers of this process: those of other pools are no orphans."""
 
@@ -145,7 +146,7 @@ def _start(
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=output,
-        env={**_DEFAULTS, **(os.environ if env is None else env)},
+        env={**(os.environ if env is None else env), **_ONE_THREAD},
         pass_fds=(channel,),
         start_new_session=True,
     )

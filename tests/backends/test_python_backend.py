@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from aot_build.core import threads
 from aot_build.errors import InputError
 
 
@@ -169,6 +170,15 @@ def test_variables_that_are_looked_up(bench: Any) -> None:
     looked_up = [name for name in trace.env if name.startswith("DEMO_")]
     assert looked_up == ["DEMO_DEFAULT", "DEMO_GET", "DEMO_GETENV", "DEMO_IN", "DEMO_POP"]
     assert "PATH" not in trace.env and "HOME" not in trace.env
+
+
+def test_variables_of_the_cpu_tokens_are_nobodys_input(bench: Any) -> None:
+    """They differ from build to build, and in each worker threads are held to one."""
+    names = [*threads.VARIABLES, "MAKEFLAGS", "MFLAGS", "MAKELEVEL", "CARGO_MAKEFLAGS", "MAX_JOBS"]
+    trace = bench.python(
+        f"for name in {names}:\n    os.environ.get(name)\nopen(out_dir + '/x', 'w').close()"
+    ).trace
+    assert not set(names) & set(trace.env)
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,8 @@ include-dirs = ["demo/include"]
 
 
 class FakeBuild:
+    started = True
+
     def __init__(self, driver: "FakeDriver") -> None:
         self._driver = driver
         self.package = ""

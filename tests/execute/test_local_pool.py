@@ -190,13 +190,30 @@ def test_the_environment_is_the_given_one(tmp_path: Path) -> None:
         assert pool.wait()[0].payload.decode().splitlines()[-1] == "hello"
 
 
-@pytest.mark.parametrize(("given", "seen"), [({}, "1"), ({"OPENBLAS_NUM_THREADS": "4"}, "4")])
-def test_openblas_starts_no_threads_unasked(
-    tmp_path: Path, given: dict[str, str], seen: str
+@pytest.mark.parametrize("given", [{}, {"OMP_NUM_THREADS": "64", "OPENBLAS_NUM_THREADS": "4"}])
+@pytest.mark.parametrize("name", ["OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"])
+def test_libraries_in_workers_start_one_thread_whatever_the_caller_has(
+    tmp_path: Path, given: dict[str, str], name: str
 ) -> None:
     with LocalPool(1, env=given, log=tmp_path / "log") as pool:
-        pool.submit(Job(1, "entries:where", b"OPENBLAS_NUM_THREADS"))
-        assert pool.wait()[0].payload.decode().splitlines()[-1] == seen
+        pool.submit(Job(1, "entries:where", name.encode()))
+        assert pool.wait()[0].payload.decode().splitlines()[-1] == "1"
+
+
+def test_what_a_job_declares_of_its_threads_counts(tmp_path: Path) -> None:
+    declared = {"OMP_NUM_THREADS": "3"}
+    with LocalPool(1, log=tmp_path / "log") as pool:
+        pool.submit(Job(1, "entries:where", b"OMP_NUM_THREADS", env=declared))
+        assert pool.wait()[0].payload.decode().splitlines()[-1] == "3"
+
+
+@pytest.mark.slow
+@pytest.mark.torch
+def test_torch_in_a_worker_has_one_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    with LocalPool(1, log=tmp_path / "log") as pool:
+        pool.submit(Job(1, "entries:threads_of_torch", b""))
+        assert pool.wait()[0].payload == b"1"
 
 
 def test_a_forkserver_that_cannot_start(tmp_path: Path) -> None:

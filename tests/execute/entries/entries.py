@@ -272,3 +272,9 @@ def kill_parent_with_family(payload):
 def answer_and_linger(payload):
     threading.Thread(target=time.sleep, args=(60,)).start()
     return b"done"
+
+
+def threads_of_torch(payload):
+    import torch
+
+    return str(torch.get_num_threads()).encode()
