@@ -79,6 +79,18 @@ class Summary:
 
 
 @dataclass(frozen=True, slots=True)
+class BuildStarted:
+    """A driver took up a build: the first event of it, and the head of its log."""
+
+    uuid: str
+    """Of this build alone; nothing that is kept depends on it."""
+    version: str
+    """Of aot-build."""
+    format: int = 1
+    """Of the log: readers pass over events and fields that they do not know."""
+
+
+@dataclass(frozen=True, slots=True)
 class PlanReady:
     """The graph is keyed and probed: `actions` = `hits` + `to_run`."""
 
@@ -232,7 +244,8 @@ class BuildError:
 
 
 Event = (
-    PlanReady
+    BuildStarted
+    | PlanReady
     | ActionStarted
     | ActionFinished
     | ActionFailed
