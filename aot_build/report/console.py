@@ -89,7 +89,9 @@ class Console:
     def _show(self) -> None:
         """Tell how far the build is, where that is due."""
         progress, now = self._progress, self._clock()
-        if not self._shows_progress or not progress.running or not progress.total:
+        if now - self._told < INTERVAL_S or not self._shows_progress:
+            return
+        if not progress.running or not progress.total:
             return
         if progress.done != self._told_done:
             self._interval = INTERVAL_S

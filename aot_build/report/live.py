@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TextIO
 from aot_build.events import Event
 from aot_build.report.console import Console
 from aot_build.report.narration import Line, Verbosity
+from aot_build.report.progress import Running
 from aot_build.report.wording import elapsed, encodable
 
 if TYPE_CHECKING:
@@ -74,7 +75,12 @@ class LiveConsole(Console):
         from rich.console import Console as Terminal
         from rich.live import Live
 
-        terminal = Terminal(
+        class Visible(Terminal):
+            def show_cursor(self, show: bool = True) -> bool:
+                # Never hidden: after a `kill -9` nobody would bring it back.
+                return False
+
+        terminal = Visible(
             file=self._terminal,
             force_terminal=True,
             force_interactive=True,
@@ -126,12 +132,18 @@ class LiveConsole(Console):
         """The line of counts, then a line for each running action, `rows` of them at most."""
         running = self._progress.running
         yield str(self._progress)
-        for each in islice(running, rows):
-            so_far, expected = elapsed(self._clock() - each.since), each.event.expected_s
-            of = f" of {elapsed(expected)}" if expected >= 1 else ""
-            yield encodable(f"  {so_far + of:>14}  {each}", self._terminal)
+        shown = [(self._time_of(each), str(each)) for each in islice(running, rows)]
+        width = max((len(time_of) for time_of, _ in shown), default=0)
+        for time_of, which in shown:
+            yield encodable(f"  {time_of:>{width}}  {which}", self._terminal)
         if len(running) > rows:
             yield f"  and {len(running) - rows} more"
+
+    def _time_of(self, running: Running) -> str:
+        """`12 s of 40 s`; what it should take is not always known."""
+        expected = running.event.expected_s
+        of = f" of {elapsed(expected)}" if expected >= 1 else ""
+        return elapsed(self._clock() - running.since) + of
 
     @property
     def share(self) -> tuple[int, int]:

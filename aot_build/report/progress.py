@@ -33,17 +33,19 @@ class RunningActions:
     """What runs, the oldest first. Two actions may have one name: then the worker tells."""
 
     _by_name: dict[tuple[str, ...], list[Running]] = field(default_factory=dict)
+    _count: int = 0
 
     def __iter__(self) -> Iterator[Running]:
         return iter(sorted((r for rows in self._by_name.values() for r in rows), key=_age))
 
     def __len__(self) -> int:
-        return sum(map(len, self._by_name.values()))
+        return self._count
 
     def start(self, event: ActionStarted, now: float) -> Running:
         """Take in an attempt that begins."""
         begun = Running(event, now)
         self._by_name.setdefault(_named(event), []).append(begun)
+        self._count += 1
         return begun
 
     def end(self, event: Ended) -> Running | None:
@@ -53,6 +55,7 @@ class RunningActions:
             return None
         at = next((n for n, r in enumerate(found) if r.event.worker == event.worker), 0)
         ended = found.pop(at)
+        self._count -= 1
         if not found:
             del self._by_name[_named(event)]
         return ended

@@ -136,8 +136,8 @@ class _Telling:
             self._close(cut, "unfinished")
         reasons = {(m.kernel, m.variant, m.target): m.reason for m in self._misses}
         rows = [_row(bar, reasons) for bar in self._bars] + self._moments + _counters(self._bars)
-        # The longer of two that begin together comes first, as nesting would have it.
-        rows.sort(key=lambda row: (row["ts"], -row.get("dur", 0)))
+        # Of two that begin together the shorter one has to be over first: lanes have no nesting.
+        rows.sort(key=lambda row: (row["ts"], row.get("dur", 0)))
         lanes = sorted({bar.lane for bar in self._bars})
         return {
             "traceEvents": [*_names(lanes), *rows],
