@@ -259,11 +259,22 @@ Event = (
 Emit = Callable[[Event], None]
 
 _CLASSES: dict[str, type[Any]] = {kind.__name__: kind for kind in get_args(Event)}
+_NESTED = (BuildFinished, PlanListed, VerifyListed)
+_FLAT = {
+    kind: tuple(each.name for each in fields(kind))
+    for kind in _CLASSES.values()
+    if kind not in _NESTED
+}
+"""Names of the fields of events that hold no rows."""
 
 
 def encode(event: Event) -> str:
     """One line of JSON, without the newline."""
-    return json.dumps({"event": type(event).__name__, **asdict(event)})
+    kind = type(event)
+    names = _FLAT.get(kind)
+    # Each action has two events or more, and `asdict` copies deeply: it would cost most of a line.
+    values = asdict(event) if names is None else {name: getattr(event, name) for name in names}
+    return json.dumps({"event": kind.__name__, **values})
 
 
 def decode(line: str) -> Event:

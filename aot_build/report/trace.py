@@ -67,6 +67,8 @@ class _Telling:
         self._now = 0
         self._running = RunningActions()
         self._lanes: dict[int, Running] = {}
+        self._places: dict[int, int] = {}
+        """Lane of a running action, by its id()."""
         self._attempts: dict[tuple[str, ...], int] = {}
         self._bars: list[_Bar] = []
         self._moments: Rows = []
@@ -101,6 +103,7 @@ class _Telling:
         while lane in self._lanes:
             lane += 1
         self._lanes[lane] = started
+        self._places[id(started)] = lane
 
     def _end(self, event: Ended) -> None:
         started = self._running.end(event)
@@ -118,7 +121,7 @@ class _Telling:
             self._moment(f"done by another build: {which}", BUILD)
 
     def _close(self, started: Running, ending: str, cpu_s: float = 0.0, peak: int = 0) -> int:
-        lane = next(lane for lane, each in self._lanes.items() if each is started)
+        lane = self._places.pop(id(started))
         del self._lanes[lane]
         key = _key(started.event)
         self._attempts[key] = attempt = self._attempts.get(key, 0) + 1
