@@ -24,29 +24,35 @@ SETTING = "a setting, as a wheel build takes it; repeatable"
 
 def main(arguments: list[str]) -> int:
     """Run one command. Returns the exit status."""
+    streams.make_lenient()
+    try:
+        return _main(arguments)
+    finally:
+        streams.settle()
+
+
+def _main(arguments: list[str]) -> int:
     chosen = _parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, _interrupt)
-    streams.make_lenient()
     try:
         run: Callable[[argparse.Namespace], int] = chosen.run
         status = run(chosen)
         sys.stdout.flush()
+        return status
     except AotBuildError as error:
         streams.complain(error)
-        status = error.exit_status
+        return error.exit_status
     except KeyboardInterrupt:
         streams.complain("interrupted: what had finished is kept")
-        status = 130
+        return 130
     except BrokenPipeError:
         # Whoever read us has seen enough, as in `aot-build plan | head`.
-        status = 0
+        return 0
     except OSError as error:
-        if error.filename is not None:
+        if error.errno not in streams.REFUSALS:
             raise
         streams.complain(f"the answer cannot be written: {error}")
-        status = 2
-    streams.settle()
-    return status
+        return 2
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -150,6 +150,8 @@ class ActionFailed:
     log: str = ""
     worker: int = -1
     stage: str = ""
+    cpu_s: float = 0.0
+    peak_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +165,8 @@ class ActionRetried:
     attempt: int
     worker: int = -1
     stage: str = ""
+    cpu_s: float = 0.0
+    peak_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """Time that passes between events, for displays that show it."""
 
+import signal
 import threading
 from collections.abc import Callable
 
@@ -22,7 +23,13 @@ class Heartbeat:
         if self._thread is None:
             asking = threading.current_thread()
             self._thread = threading.Thread(target=self._run, args=(asking,), daemon=True)
-            self._thread.start()
+            # A signal that comes while a thread is made is taken by the maker: handlers of Python
+            # run in the main thread, and nothing would wake that. The new thread inherits the mask.
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+            try:
+                self._thread.start()
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def stop(self) -> None:
         """Begin no further beat. Idempotent; does not wait."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, TextIO
 
-from aot_build.events import Event
+from aot_build.events import BuildFinished, Event
 from aot_build.report.console import Console
 from aot_build.report.narration import Line, Verbosity
 from aot_build.report.progress import Running
@@ -49,7 +49,8 @@ class LiveConsole(Console):
 
     def _take(self, event: Event) -> None:
         # While it plans, too: that may take as long as a compile.
-        self._heartbeat.start()
+        if not isinstance(event, BuildFinished):
+            self._heartbeat.start()
         super()._take(event)
 
     def _beat(self) -> None:

@@ -3,10 +3,14 @@
 What cannot be shown must not change how a build ends: its exit status tells that.
 """
 
+import errno
 import io
 import os
 import sys
 from typing import TextIO
+
+REFUSALS = (errno.EBADF, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ENOSPC)
+"""Why a stream that was opened takes no more, besides that nobody reads it."""
 
 
 def make_lenient() -> None:

@@ -107,18 +107,16 @@ class _Telling:
 
     def _end(self, event: Ended) -> None:
         started = self._running.end(event)
-        failed = isinstance(event, ActionFailed | ActionRetried)
-        ending = event.outcome if isinstance(event, ActionFailed | ActionRetried) else "built"
+        ending = "built" if isinstance(event, ActionFinished) else event.outcome
         lane = BUILD
         if started is not None:
-            cost = (event.cpu_s, event.peak_bytes) if isinstance(event, ActionFinished) else ()
-            lane = self._close(started, ending, *cost)
-        which = name(event.kernel, event.variant, event.target, event.stage)
-        if failed:
-            told = "retry" if isinstance(event, ActionRetried) else "failed"
-            self._moment(f"{told}: {which}: {ending}", lane)
-        elif started is None:
-            self._moment(f"done by another build: {which}", BUILD)
+            lane = self._close(started, ending, event.cpu_s, event.peak_bytes)
+        if isinstance(event, ActionFinished):
+            if started is None:
+                self._moment(f"done by another build: {_which(event)}", BUILD)
+            return
+        told = "retry" if isinstance(event, ActionRetried) else "failed"
+        self._moment(f"{told}: {_which(event)}: {ending}", lane)
 
     def _close(self, started: Running, ending: str, cpu_s: float = 0.0, peak: int = 0) -> int:
         lane = self._places.pop(id(started))
@@ -147,6 +145,10 @@ class _Telling:
             "displayTimeUnit": "ms",
             "otherData": self._other,
         }
+
+
+def _which(event: Ended) -> str:
+    return name(event.kernel, event.variant, event.target, event.stage)
 
 
 def _key(event: ActionStarted) -> tuple[str, ...]:

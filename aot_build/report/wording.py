@@ -52,6 +52,8 @@ def first_line(text: str) -> str:
 
 def plain(text: str) -> str:
     """What a compiler says may hold escape sequences, which would paint the user's terminal."""
+    if text.isprintable():
+        return text.rstrip()
     return "".join(c if c.isprintable() or c == "\t" else "?" for c in text).rstrip()
 
 

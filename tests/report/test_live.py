@@ -83,6 +83,8 @@ def test_an_error_is_told_below(loud, new_terminal):
     shown = terminal.close()
     assert running.returncode == 1 and restored(shown)
     assert "the build driver ended without an answer (internal)" in words_of(shown)
+    traced = json.loads(loud.run("trace").stdout)["traceEvents"]
+    assert "unfinished" in [row["args"]["outcome"] for row in traced if row["ph"] == "X"]
 
 
 def test_no_color_keeps_the_display(loud, new_terminal):
@@ -115,7 +117,9 @@ def test_plain_lines_where_they_are_asked_for(loud, new_terminal, words, env):
     running.communicate(timeout=60)
     shown = terminal.close()
     assert running.returncode == 0
-    assert b"\x1b" not in shown and b"running" not in shown
+    assert b"\x1b" not in shown
+    if words != ["build", "--progress", "plain"] and not env:
+        assert b"running" not in shown
     assert (b"3 variants, 0 hits, 3 built" in shown) == ("-q" not in words)
 
 

@@ -62,6 +62,22 @@ def test_a_stderr_that_takes_nothing(loud, stderr, fails):
         assert json.loads(ended.stdout.splitlines()[-1])["failed"] == fails
 
 
+def test_one_reader_of_both_who_leaves_early(loud):
+    loud.fail(1)
+    command = 'set -o pipefail; "$@" 2>&1 | head -1'
+    ended = subprocess.run(
+        ["bash", "-c", command, "sh", *loud.words("build", "--json", "-v")],
+        env=loud.env, stdout=subprocess.PIPE, text=True, timeout=60,
+    )  # fmt: skip
+    assert ended.returncode == 1
+    assert ended.stdout == "aot_build: 3 variants: 0 hits, 3 to build\n"
+
+
+def test_wrong_usage_is_wrong_usage_unread(loud):
+    with open(FULL, "w") as full:
+        assert loud.run("biuld", stderr=full.fileno()).returncode == 2
+
+
 def test_a_stdout_that_nobody_reads(loud):
     loud.fail(1)
     for status in (1, 0, 0):

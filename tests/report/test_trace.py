@@ -38,7 +38,7 @@ BUILD: list[tuple[float, Event]] = [
     (102.0, ActionStarted(*W, worker=1)),
     (103.0, ActionFinished(*V, 2.0, 1, 2, worker=0, cpu_s=1.75, peak_bytes=1000)),
     (103.0, ActionFinished("scale", "BLOCK=64", "cpu", 0.0, 2, 3)),
-    (104.5, ActionFailed(*W, outcome="error", reason="bad type", worker=1)),
+    (104.5, ActionFailed(*W, outcome="error", reason="bad type", worker=1, cpu_s=2.5)),
     (104.6, BuildFinished(Summary(misses=(MissRow(*V, "toolchain: a -> b"),)))),
 ]
 
@@ -93,6 +93,7 @@ def test_a_whole_build() -> None:
     }  # fmt: skip
     assert (second["tid"], second["dur"], second["cat"]) == (2, 1_000_000, "variant,memory")
     assert (third["tid"], third["dur"], third["cat"]) == (2, 2_500_000, "variant,error")
+    assert third["args"]["cpu_s"] == 2.5
     assert [row["args"]["attempt"] for row in (second, third)] == [1, 2]
     told = [(row["name"], row["tid"]) for row in rows(traced, "i")]
     assert ("retry: gemm for cuda:sm_90a: memory", 2) in told
