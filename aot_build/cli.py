@@ -16,27 +16,43 @@ from types import FrameType
 
 from aot_build._version import VERSION
 from aot_build.errors import AotBuildError, EnvironmentProblem, InputError, did_you_mean
+from aot_build.report import streams
+from aot_build.report.display import add_options, open_console
 
 SETTING = "a setting, as a wheel build takes it; repeatable"
 
 
 def main(arguments: list[str]) -> int:
     """Run one command. Returns the exit status."""
+    streams.make_lenient()
+    try:
+        return _main(arguments)
+    finally:
+        streams.settle()
+
+
+def _main(arguments: list[str]) -> int:
     chosen = _parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         run: Callable[[argparse.Namespace], int] = chosen.run
-        return run(chosen)
+        status = run(chosen)
+        sys.stdout.flush()
+        return status
     except AotBuildError as error:
-        print(error, file=sys.stderr)
+        streams.complain(error)
         return error.exit_status
     except KeyboardInterrupt:
-        print("interrupted: what had finished is kept", file=sys.stderr)
+        streams.complain("interrupted: what had finished is kept")
         return 130
     except BrokenPipeError:
         # Whoever read us has seen enough, as in `aot-build plan | head`.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        if error.errno not in streams.REFUSALS:
+            raise
+        streams.complain(f"the answer cannot be written: {error}")
+        return 2
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
@@ -45,28 +61,27 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 def _build(chosen: argparse.Namespace) -> int:
     from aot_build.frontend import start
-    from aot_build.report.console import Console
+    from aot_build.report.keepsakes import listening
 
-    console = Console(sys.stderr)
-    asked = start(
-        chosen.project,
-        targets=chosen.target,
-        mode=chosen.mode,
-        kernels=chosen.kernel,
-        jobs=chosen.jobs,
-        keep_going=chosen.keep_going,
-        config_settings=_pairs(chosen.config),
-        emit=console.emit,
-    )
-    summary = asked.wait(check=False)
-    if chosen.json:
-        print(summary.to_json())
+    with listening(open_console(chosen, sys.stderr), chosen.events, chosen.trace) as emit:
+        asked = start(
+            chosen.project,
+            targets=chosen.target,
+            mode=chosen.mode,
+            kernels=chosen.kernel,
+            jobs=chosen.jobs,
+            keep_going=chosen.keep_going,
+            config_settings=_pairs(chosen.config),
+            emit=emit,
+        )
+        summary = asked.wait(check=False)
     if summary.failed:
         from aot_build.report.summary import tally
 
-        print(tally(summary), file=sys.stderr)
-        return 1
-    return 0
+        streams.complain(tally(summary))
+    if chosen.json:
+        streams.answer(summary.to_json())
+    return 1 if summary.failed else 0
 
 
 def _pairs(words: list[str] | None) -> dict[str, object]:
@@ -82,18 +97,19 @@ def _pairs(words: list[str] | None) -> dict[str, object]:
 
 def _plan(chosen: argparse.Namespace) -> int:
     from aot_build.frontend import start
-    from aot_build.report.console import Console
+    from aot_build.report.keepsakes import listening
 
-    asked = start(
-        chosen.project,
-        targets=chosen.target,
-        mode=chosen.mode,
-        kernels=chosen.kernel,
-        config_settings=_pairs(chosen.config),
-        emit=Console(sys.stderr).emit,
-        goal="plan",
-    )
-    asked.wait()
+    with listening(open_console(chosen, sys.stderr)) as emit:
+        asked = start(
+            chosen.project,
+            targets=chosen.target,
+            mode=chosen.mode,
+            kernels=chosen.kernel,
+            config_settings=_pairs(chosen.config),
+            emit=emit,
+            goal="plan",
+        )
+        asked.wait()
     rows = asked.listed
     failed = sum(row.failed for row in rows)
     if chosen.json:
@@ -154,16 +170,19 @@ def _declared_targets(project: str) -> list[str]:
 
 def _verify(chosen: argparse.Namespace) -> int:
     from aot_build.frontend import start
+    from aot_build.report.keepsakes import listening
 
-    asked = start(
-        chosen.project,
-        targets=chosen.target,
-        mode=chosen.mode,
-        kernels=chosen.kernel,
-        sample=None if chosen.all else chosen.sample,
-        goal="verify",
-    )
-    asked.wait()
+    with listening(open_console(chosen, sys.stderr)) as emit:
+        asked = start(
+            chosen.project,
+            targets=chosen.target,
+            mode=chosen.mode,
+            kernels=chosen.kernel,
+            sample=None if chosen.all else chosen.sample,
+            emit=emit,
+            goal="verify",
+        )
+        asked.wait()
     rows = asked.verified
     bad = [row for row in rows if row.verdict in ("different", "failed")]
     if chosen.json:
@@ -175,6 +194,20 @@ def _verify(chosen: argparse.Namespace) -> int:
     same = sum(row.verdict == "same" for row in rows)
     print(f"{same} variants built again without the cache: {len(bad)} differ or fail")
     return 1 if bad else 0
+
+
+def _trace(chosen: argparse.Namespace) -> int:
+    from aot_build.report.keepsakes import trace_of, write_trace
+
+    traced = trace_of(chosen.project)
+    if chosen.output in (None, "-"):
+        print(json.dumps(traced))
+        return 0
+    try:
+        write_trace(traced, Path(chosen.output))
+    except OSError as error:
+        raise EnvironmentProblem("the trace cannot be written", {"error": error}) from error
+    return 0
 
 
 def _stats(chosen: argparse.Namespace) -> int:
@@ -298,13 +331,18 @@ def _parser() -> argparse.ArgumentParser:
     for each in (build, plan, explain, passes, verify):
         each.add_argument("--target", "-t", action="append", metavar="T", help="repeatable")
         each.add_argument("--mode", "-m", metavar="M", help="debug, fast, release or tune")
+    build.add_argument("--events", metavar="FILE", help="write the events, a JSON object a line")
+    build.add_argument("--trace", metavar="FILE", help="write a trace for Perfetto")
     for each in (build, plan, verify):
+        add_options(each)
         each.add_argument("--kernel", action="append", metavar="NAME", help="repeatable")
     for each in (build, plan):
         each.add_argument("-C", dest="config", action="append", metavar="KEY=VALUE", help=SETTING)
     command("stats", _stats, "what the cache and the last build hold")
     _add_gc_options(command("gc", _gc, "remove from the cache what was not used for longest"))
     command("clean", _clean, "remove build/aot; the cache is left alone")
+    trace = command("trace", _trace, "print the last build as a trace for ui.perfetto.dev")
+    trace.add_argument("-o", "--output", metavar="FILE", help="default: standard output")
     command("doctor", _doctor, "find compilers; say what a missing one costs")
     return parser
 

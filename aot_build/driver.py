@@ -12,11 +12,13 @@ import signal
 import sys
 import time
 import traceback
+import uuid
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
 from aot_build import snapshot
+from aot_build._version import VERSION
 from aot_build.errors import (
     AotBuildError,
     EnvironmentProblem,
@@ -27,6 +29,7 @@ from aot_build.errors import (
 from aot_build.events import (
     BuildError,
     BuildFinished,
+    BuildStarted,
     Emit,
     Event,
     PlanListed,
@@ -34,6 +37,7 @@ from aot_build.events import (
     encode,
 )
 from aot_build.process import become_subreaper, watch_processes
+from aot_build.report.log import EventLog
 from aot_build.request import Request, decode_request
 
 
@@ -45,7 +49,7 @@ def main(pipe: int) -> NoReturn:
     watch_processes(request.watched)
     signal.signal(signal.SIGTERM, _interrupt)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    emit = _emitter(pipe)
+    emit = _emitter(pipe, request)
     try:
         emit(_serve(request, emit))
     except AotBuildError as error:
@@ -92,16 +96,22 @@ def _tell(emit: Emit, error: AotBuildError) -> None:
         emit(BuildError.of(error))
 
 
-def _emitter(descriptor: int) -> Emit:
-    # It lives as long as the process.
+def _emitter(descriptor: int, request: Request) -> Emit:
+    # They live as long as the process.
     stream = os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape", buffering=1)
+    log = EventLog.of_build(request.project) if request.goal == "build" else None
 
     def emit(event: Event) -> None:
+        line = encode(event)
+        if log is not None:
+            log.write(line)
         try:
-            stream.write(encode(event) + "\n")
+            stream.write(line + "\n")
         except BrokenPipeError:
             raise Interrupted("whoever asked for this build is gone") from None
 
+    if log is not None:
+        emit(BuildStarted(uuid.uuid4().hex, VERSION))
     return emit
 
 

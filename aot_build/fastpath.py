@@ -33,16 +33,26 @@ def nothing_to_do(arguments: list[str]) -> bool:
                 stream.write(text + "\n")
         except OSError as error:
             sys.stderr.write(f"aot_build: the summary cannot be written: {error}\n")
+    try:
+        _report(text, as_json, wall)
+    except BrokenPipeError:
+        pass
+    except OSError:
+        # It is for the command line to say that an answer could not be given.
+        return not as_json
+    return True
+
+
+def _report(text: str, as_json: bool, wall: float) -> None:
     if as_json:
         sys.stdout.write(text + "\n")
-    else:
-        count = text.partition('"hits": ')[2].partition(",")[0]
-        plural = "" if count == "1" else "s"
-        line = f"aot_build: {count} variant{plural}, {count} hit{plural}, 0 built in {wall:.2f} s\n"
-        sys.stderr.write(line)
-        sys.stderr.flush()
-    sys.stdout.flush()
-    return True
+        sys.stdout.flush()
+        return
+    count = text.partition('"hits": ')[2].partition(",")[0]
+    plural = "" if count == "1" else "s"
+    line = f"aot_build: {count} variant{plural}, {count} hit{plural}, 0 built in {wall:.2f} s\n"
+    sys.stderr.write(line)
+    sys.stderr.flush()
 
 
 def _asked(arguments: list[str]) -> tuple[str, bool] | None:

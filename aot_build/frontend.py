@@ -40,6 +40,8 @@ from aot_build.request import Request
 
 STOP_SECONDS = 3.0
 """How long a driver may take to clean up before it is killed."""
+WAKE_SECONDS = 0.2
+"""How long an interrupt may go unnoticed."""
 
 _BOOT = (
     "import sys; sys.path[:] = sys.argv[2:]; "
@@ -95,7 +97,10 @@ class Build:
         """
         if self._driver is not None:
             try:
-                self._reader.join()
+                # A signal that comes just before a wait, or that another thread is given, does
+                # not end it: its handler would run when the build is over.
+                while self._reader.is_alive():
+                    self._reader.join(WAKE_SECONDS)
                 self._driver.wait()
             except BaseException:
                 self.stop()

@@ -1,124 +1,122 @@
 """Progress for a person or a log file: whole lines, few of them, never a cursor movement."""
 
 import os
+import threading
 import time
 from collections.abc import Callable
 from typing import TextIO
 
-from aot_build.events import (
-    ActionFailed,
-    ActionFinished,
-    ActionRetried,
-    ActionStarted,
-    BuildFinished,
-    Event,
-    Notice,
-    PlanReady,
-    Summary,
-)
-from aot_build.report.wording import count, duration, elapsed, name, plain
+from aot_build.events import BuildFinished, Event, PlanReady
+from aot_build.report.heartbeat import Heartbeat
+from aot_build.report.narration import Line, Narration, Verbosity
+from aot_build.report.progress import Progress
+from aot_build.report.wording import elapsed, encodable
 
 INTERVAL_S = 5.0
 """A progress line at most this often: pip and CI keep every one."""
+LONGEST_S = 60.0
+"""While nothing ends, lines become as rare as this: enough to show CI that somebody is alive."""
 RED = "\x1b[31m"
 RESET = "\x1b[0m"
 
 
 class Console:
-    """Prints events to a text stream; `verbose` adds a line for each finished variant.
+    """Prints events to a text stream; `verbose` adds a line for each finished action.
 
     `clock` gives monotonic seconds. Colour marks failures alone, on a terminal, unless NO_COLOR is
     set to anything but nothing (https://no-color.org). A stream that takes no more is left alone:
     a reader who went away must not end the build.
     """
 
+    BEAT_S = 1.0
+
     def __init__(
         self,
         stream: TextIO | None,
         verbose: bool = False,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        verbosity: Verbosity | None = None,
+        progress: bool = True,
     ) -> None:
+        told = Verbosity.VERBOSE if verbose else Verbosity.NORMAL
         self._stream = stream
-        self._verbose = verbose
+        self._narration = Narration(told if verbosity is None else verbosity)
         self._clock = clock
+        self._progress = Progress(clock)
+        self._shows_progress = progress
         self._colour = stream is not None and stream.isatty() and not os.environ.get("NO_COLOR")
-        self._started = self._told = clock()
-        self._running: set[tuple[str, str, str]] = set()
-        self._built = 0
-        self._failed = 0
-        self._total = 0
+        self._told = clock()
+        self._told_done = 0
+        self._interval = INTERVAL_S
+        self._closed = False
+        # Events come from one thread, heartbeats from another, and `close` from whoever waits.
+        self._lock = threading.Lock()
+        self._heartbeat = Heartbeat(self._beat, self.BEAT_S)
 
     def emit(self, event: Event) -> None:
         """Take in one event; what no line is made of is passed over."""
-        match event:
-            case PlanReady():
-                self._plan(event)
-            case ActionStarted():
-                self._running.add((event.kernel, event.variant, event.target))
-            case ActionFinished() | ActionFailed() | ActionRetried():
-                self._end(event)
-            case Notice(text=text):
-                for line in text.splitlines():
-                    self._line(plain(line))
-            case BuildFinished(summary=summary):
-                self._line(verdict(summary))
+        with self._lock:
+            if self._closed:
                 return
-        self._progress()
+            self._take(event)
 
-    def _plan(self, event: PlanReady) -> None:
-        self._total = event.to_run + event.stages
-        # With nothing to build the last line says it all.
-        if event.to_run:
-            variants, hits = count(event.actions, "variant"), count(event.hits, "hit")
-            self._line(f"{variants}: {hits}, {event.to_run} to build")
+    def close(self) -> None:
+        """Show nothing from here on. Idempotent."""
+        self._heartbeat.stop()
+        with self._lock:
+            if not self._closed:
+                self._closed = True
+                self._leave()
 
-    def _end(self, event: ActionFinished | ActionFailed | ActionRetried) -> None:
-        self._running.discard((event.kernel, event.variant, event.target))
-        which = name(event.kernel, event.variant, event.target)
-        match event:
-            case ActionFinished():
-                self._built += 1
-                if self._verbose:
-                    place = f"[{event.done}/{event.total}]"
-                    self._line(f"{place} {which} in {duration(event.seconds)}")
-            case ActionRetried():
-                self._line(f"retrying {which}: {event.outcome} (attempt {event.attempt})")
-            case ActionFailed():
-                self._failed += 1
-                first = plain((event.reason.strip().splitlines() or [""])[0])
-                why = f"{event.outcome}: {first}" if first else event.outcome
-                self._line(f"FAILED {which}: {why}", colour=RED)
+    def _take(self, event: Event) -> None:
+        self._progress.take(event)
+        if isinstance(event, BuildFinished):
+            self._heartbeat.stop()
+            self._leave()
+        for line in self._narration.of(event):
+            self._tell(line)
+        if isinstance(event, PlanReady) and event.to_run and self._shows_progress:
+            self._heartbeat.start()
+        if not isinstance(event, BuildFinished):
+            self._show()
 
-    def _progress(self) -> None:
-        now = self._clock()
-        if not self._running or now - self._told < INTERVAL_S:
+    def _beat(self) -> None:
+        with self._lock:
+            if not self._closed:
+                self._show()
+
+    def _show(self) -> None:
+        """Tell how far the build is, where that is due."""
+        progress, now = self._progress, self._clock()
+        if now - self._told < INTERVAL_S or not self._shows_progress:
             return
-        failed = f", {self._failed} failed" if self._failed else ""
-        running, so_far = len(self._running), elapsed(now - self._started)
-        self._line(f"{self._built}/{self._total} built{failed}, {running} running, {so_far}")
+        if not progress.running or not progress.total:
+            return
+        if progress.done != self._told_done:
+            self._interval = INTERVAL_S
+        if now - self._told < self._interval:
+            return
+        text = str(progress)
+        if progress.done == self._told_done:
+            self._interval = min(2 * self._interval, LONGEST_S)
+            oldest = next(iter(progress.running))
+            text += f"; {oldest} has run for {elapsed(now - oldest.since)}"
+        self._told_done = progress.done
+        self._tell(Line(text))
 
-    def _line(self, text: str, colour: str = "") -> None:
+    def _tell(self, line: Line) -> None:
         self._told = self._clock()
-        line = f"aot_build: {text}"
-        if colour and self._colour:
-            line = f"{colour}{line}{RESET}"
+        text = f"aot_build: {line.text}"
+        if line.failure and self._colour:
+            text = f"{RED}{text}{RESET}"
         if self._stream is None:
             return
         try:
-            self._stream.write(_encodable(line, self._stream) + "\n")
+            self._stream.write(encodable(text, self._stream) + "\n")
             self._stream.flush()
         except (OSError, ValueError):
             self._stream = None
 
-
-def verdict(summary: Summary) -> str:
-    """The last line: `24 variants, 24 hits, 0 built in 0.12 s`."""
-    variants, hits = count(summary.actions, "variant"), count(summary.hits, "hit")
-    failed = f", {summary.failed} failed" if summary.failed else ""
-    return f"{variants}, {hits}, {summary.executed} built{failed} in {duration(summary.wall_s)}"
-
-
-def _encodable(line: str, stream: TextIO) -> str:
-    """A compiler's typographic quotes must not break a stream that is ASCII."""
-    encoding = stream.encoding or "utf-8"
-    return line.encode(encoding, "backslashreplace").decode(encoding)
+    def _leave(self) -> None:
+        """Take away whatever is shown that is no line."""

@@ -1,4 +1,22 @@
-"""Words that the console and the tally share."""
+"""Words that the displays and the tally share."""
+
+from typing import TextIO
+
+OUTCOMES = {
+    "error": "error",
+    "crashed": "crashed",
+    "memory": "out of memory",
+    "timeout": "timed out",
+    "nothing": "produced nothing",
+    "lost": "lost",
+    "skipped": "skipped",
+}
+"""How an action ended, as people say it."""
+
+
+def outcome(word: str) -> str:
+    """An outcome for humans."""
+    return OUTCOMES.get(word, word)
 
 
 def count(number: int, noun: str) -> str:
@@ -8,7 +26,7 @@ def count(number: int, noun: str) -> str:
 
 def duration(seconds: float) -> str:
     """Hundredths matter to a build with nothing to do, minutes to a long one."""
-    return f"{seconds:.2f} s" if seconds < 10 else elapsed(seconds)
+    return f"{seconds:.2f} s" if seconds < 9.995 else elapsed(seconds)
 
 
 def elapsed(seconds: float) -> str:
@@ -20,12 +38,26 @@ def elapsed(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
 
 
-def name(kernel: str, variant: str, target: str) -> str:
-    """A variant for humans: `scale [BLOCK=128, T=float] for cpu`."""
+def name(kernel: str, variant: str, target: str, stage: str = "") -> str:
+    """A variant for humans: `scale [BLOCK=128, T=float] for cpu`, and the stage that serves it."""
     row = "" if variant in ("", "-") else f" [{variant}]"
-    return f"{kernel}{row} for {target}"
+    serving = f" ({stage})" if stage else ""
+    return plain(f"{kernel}{row} for {target}{serving}")
+
+
+def first_line(text: str) -> str:
+    """What an explanation begins with, fit to be shown."""
+    return plain((text.strip().splitlines() or [""])[0])
 
 
 def plain(text: str) -> str:
     """What a compiler says may hold escape sequences, which would paint the user's terminal."""
+    if text.isprintable():
+        return text.rstrip()
     return "".join(c if c.isprintable() or c == "\t" else "?" for c in text).rstrip()
+
+
+def encodable(line: str, stream: TextIO) -> str:
+    """A compiler's typographic quotes must not break a stream that is ASCII."""
+    encoding = stream.encoding or "utf-8"
+    return line.encode(encoding, "backslashreplace").decode(encoding)

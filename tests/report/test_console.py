@@ -2,6 +2,8 @@
 
 import io
 import os
+import threading
+import time
 from collections.abc import Iterable
 
 import pytest
@@ -18,6 +20,7 @@ from aot_build.events import (
     Summary,
 )
 from aot_build.report.console import Console
+from aot_build.report.narration import Verbosity
 
 V = ("scale", "BLOCK=128, T=float", "cpu")
 W = ("gemm", "-", "cuda:sm_90a")
@@ -69,9 +72,9 @@ BUILD: list[Event | float] = [
 ]
 LINES = """\
 aot_build: 24 variants: 20 hits, 4 to build
-aot_build: retrying gemm for cuda:sm_90a: memory (attempt 1)
-aot_build: 2/4 built, 1 running, 14 s
-aot_build: FAILED gemm for cuda:sm_90a: timeout: ran for 1,200 s
+aot_build: retrying gemm for cuda:sm_90a: out of memory (attempt 1)
+aot_build: 2/4 done, 1 running, 20 hits, 14 s
+aot_build: FAILED gemm for cuda:sm_90a: timed out: ran for 1,200 s
 aot_build: cache is not writable: building without it
 aot_build: 24 variants, 20 hits, 3 built, 1 failed in 2 min 15 s
 """
@@ -89,7 +92,7 @@ def test_verbose_names_each_variant() -> None:
 
 def test_a_terminal_shows_failures_in_red(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NO_COLOR", raising=False)
-    failed = "aot_build: FAILED gemm for cuda:sm_90a: timeout: ran for 1,200 s"
+    failed = "aot_build: FAILED gemm for cuda:sm_90a: timed out: ran for 1,200 s"
     assert told(BUILD, Terminal()) == LINES.replace(failed, f"\x1b[31m{failed}\x1b[0m")
     monkeypatch.setenv("NO_COLOR", "1")
     assert told(BUILD, Terminal()) == LINES
@@ -113,15 +116,15 @@ def test_one_is_singular() -> None:
 
 
 def test_progress_is_told_at_most_every_few_seconds() -> None:
-    events: list[Event | float] = [PlanReady(100, 0, 100)]
+    events: list[Event | float] = [PlanReady(100, 0, 100), ActionStarted("k", "N=last", "cpu")]
     for number in range(100):
         variant = ("k", f"N={number}", "cpu")
         done = ActionFinished(*variant, seconds=0.5, done=number + 1, total=100)
-        events += [ActionStarted("k", "N=last", "cpu"), ActionStarted(*variant), 0.5, done]
+        events += [ActionStarted(*variant), 0.5, done]
     lines = told(events, io.StringIO()).splitlines()
     assert len(lines) == 11
-    assert lines[1] == "aot_build: 10/100 built, 1 running, 5 s"
-    assert lines[10] == "aot_build: 100/100 built, 1 running, 50 s"
+    assert lines[1] == "aot_build: 10/100 done, 1 running, 5 s"
+    assert lines[10] == "aot_build: 100/100 done, 1 running, 50 s"
 
 
 def test_escape_sequences_of_a_compiler_are_not_passed_on() -> None:
@@ -146,3 +149,112 @@ def test_a_reader_who_went_away_does_not_end_the_build() -> None:
         console = Console(stream)
         for _ in range(3):
             console.emit(Notice("hello"))
+
+
+def test_a_line_now_and_then_while_nothing_ends() -> None:
+    """Rarer and rarer, and they say what everybody waits for."""
+    events: list[Event | float] = [PlanReady(2, 0, 2, workers=2), ActionStarted(*V), 1.0]
+    events.append(ActionStarted(*W))
+    for _ in range(300):
+        events += [1.0, Notice("")]  # A notice of no line: any event is an occasion.
+    lines = told(events, io.StringIO()).splitlines()[1:]
+    which = "scale [BLOCK=128, T=float] for cpu has run for"
+    assert lines[:3] == [
+        f"aot_build: 0/2 done, 2 running, 5 s; {which} 5 s",
+        f"aot_build: 0/2 done, 2 running, 15 s; {which} 15 s",
+        f"aot_build: 0/2 done, 2 running, 35 s; {which} 35 s",
+    ]
+    assert len(lines) == 7 and lines[-1].endswith("4 min 15 s")
+
+
+def test_the_time_that_is_left() -> None:
+    events: list[Event | float] = [
+        PlanReady(4, 0, 4, workers=2, expected_s=40.0),
+        ActionStarted(*V, expected_s=10.0, worker=0),
+        ActionStarted(*W, expected_s=20.0, worker=1),
+        5.0,
+        Notice(""),
+        5.0,
+        ActionFinished(*V, seconds=10.0, done=1, total=4, worker=0),
+        Notice(""),
+    ]
+    lines = told(events, io.StringIO()).splitlines()[1:]
+    # 40 s of work, 5 s of each of two done: 30 s on two workers; the longest has 15 s to go.
+    assert lines[0].startswith("aot_build: 0/4 done, 2 running, 5 s, about 15 s left; scale")
+    assert lines[1] == "aot_build: 1/4 done, 1 running, 10 s, about 10 s left"
+
+
+def test_one_broken_header_is_told_three_times() -> None:
+    failed = [ActionFailed("k", f"N={n}", "cpu", "error", "no factor.h") for n in range(400)]
+    assert told(failed, io.StringIO()).count("FAILED") == 3
+    assert told(failed, io.StringIO(), verbose=True).count("FAILED") == 400
+    other = [ActionFailed("k", "N=1", "cpu", "error", "no scale.h")]
+    assert told([*failed, *other], io.StringIO()).count("FAILED") == 4
+
+
+def test_what_serves_variants_says_so() -> None:
+    done = ActionFinished(*V, seconds=1.0, done=1, total=6, stage="object")
+    lines = told([PlanReady(4, 0, 4, stages=2), done], io.StringIO(), verbose=True).splitlines()
+    assert lines[0] == "aot_build: 4 variants: 0 hits, 4 to build in 6 actions"
+    assert lines[1].startswith("aot_build: [1/6] scale [BLOCK=128, T=float] for cpu (object) in")
+
+
+def test_what_an_order_cost() -> None:
+    ran = Summary(2, 0, 2, wall_s=50.0, cpu_s=80.1, critical_path_s=3.1, workers=2,
+                  makespan_s=41.2, lower_bound_s=40.05)  # fmt: skip
+    assert told([BuildFinished(ran)], io.StringIO()) == (
+        "aot_build: 2 variants, 0 hits, 2 built in 50 s\n"
+        "aot_build: makespan 41 s on 2 workers, 1.03 x the lower bound "
+        "(critical path 3.10 s, CPU 1 min 20 s)\n"
+    )
+
+
+def test_quiet_tells_failures_and_notices_alone() -> None:
+    stream = io.StringIO()
+    console = Console(stream, verbosity=Verbosity.QUIET, progress=False)
+    for event in BUILD:
+        if not isinstance(event, float):
+            console.emit(event)
+    assert stream.getvalue().splitlines() == LINES.splitlines()[3:5]
+
+
+def test_a_closed_console_says_nothing() -> None:
+    stream = io.StringIO()
+    console = Console(stream)
+    console.close()
+    console.emit(Notice("late"))
+    console.close()
+    assert not stream.getvalue()
+
+
+def test_time_passes_without_events() -> None:
+    """The thread that brings events is gone: so is the one that tells of time."""
+    stream, clock = io.StringIO(), Clock()
+
+    class Impatient(Console):
+        BEAT_S = 0.01
+
+    console = Impatient(stream, clock=clock)
+
+    def told_of(text: str) -> bool:
+        until = time.monotonic() + 20
+        while text not in stream.getvalue() and time.monotonic() < until:
+            time.sleep(0.005)
+        return text in stream.getvalue()
+
+    def bring() -> None:
+        console.emit(PlanReady(1, 0, 1))
+        console.emit(ActionStarted(*V))
+        clock.now += 6.0
+        assert told_of("0/1 done, 1 running, 6 s")
+
+    before = threading.active_count()
+    bringer = threading.Thread(target=bring)
+    bringer.start()
+    bringer.join(30)
+    until = time.monotonic() + 20
+    while threading.active_count() > before and time.monotonic() < until:
+        time.sleep(0.005)
+    assert threading.active_count() <= before
+    clock.now += 60.0
+    assert stream.getvalue().count("running") == 1

@@ -15,6 +15,7 @@ from aot_build.events import (
     ActionStarted,
     BuildError,
     BuildFinished,
+    BuildStarted,
     Event,
     FailureRow,
     MissRow,
@@ -40,6 +41,7 @@ SUMMARY = Summary(
 @pytest.mark.parametrize(
     "event",
     [
+        BuildStarted("8a1f", "0.1.0"),
         PlanReady(24, 20, 4),
         ActionStarted("k", "N=1", "cpu"),
         ActionFinished("k", "N=1", "cpu", 1.25, 1, 4),
@@ -91,7 +93,8 @@ def test_the_summary_has_the_published_keys_in_order() -> None:
 
 def test_the_standard_library_alone_reads_events() -> None:
     code = (
-        "import sys; before = set(sys.modules); import aot_build.events, aot_build.report.console;"
+        "import sys; before = set(sys.modules); import aot_build.events;"
+        "from aot_build.report import console, display, keepsakes, live;"
         "new = {n.partition('.')[0] for n in set(sys.modules) - before};"
         "assert new - set(sys.stdlib_module_names) == {'aot_build'}, new"
     )

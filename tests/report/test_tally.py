@@ -1,7 +1,7 @@
 """The exact text of the tally."""
 
 from aot_build.events import FailureRow, Summary
-from aot_build.report.summary import tally
+from aot_build.report.summary import effort, tally
 
 LONG = "\n".join(f"gemm.cpp:{line}: error: bad \x1b[1mtype" for line in range(1, 10))
 
@@ -15,7 +15,7 @@ ROWS = (
 
 TEXT = """\
 5 of 24 variants failed
-  gemm:    2 error, 1 timeout
+  gemm:    2 error, 1 timed out
   rmsnorm: 1 crashed, 1 skipped
 
 gemm [BM=128, T=bf16] for cpu: error
@@ -28,7 +28,7 @@ gemm [BM=128, T=bf16] for cpu: error
   ... 3 more lines
   log: /p/build/aot/logs/8a1f.log
 
-gemm [BM=64, T=bf16] for cpu: timeout
+gemm [BM=64, T=bf16] for cpu: timed out
   killed after 1200 s
   log: /p/9.log
 
@@ -49,9 +49,34 @@ def test_no_failure_no_text() -> None:
 
 
 def test_the_rest_is_counted() -> None:
-    rows = tuple(FailureRow("k", f"N={n}", "cpu", "bad", "") for n in range(400))
+    rows = tuple(FailureRow("k", f"N={n}", "cpu", f"bad {n}", "") for n in range(400))
     text = tally(Summary(actions=400, failed=400, failures=rows))
     assert text.startswith("400 of 400 variants failed\n  k: 400 error\n\nk [N=0] for cpu: error\n")
     assert text.count("\n  bad") == 20
     assert text.endswith("\n\nand 380 more failures")
     assert tally(Summary(actions=21, failed=21, failures=rows[:21])).endswith("and 1 more failure")
+
+
+def test_the_same_words_are_said_once() -> None:
+    rows = tuple(FailureRow("k", f"N={n}", "cpu", "bad\n", f"/{n}.log") for n in range(400))
+    other = FailureRow("l", "-", "cpu", "bad", "", "crashed")
+    text = tally(Summary(actions=401, failed=401, failures=(*rows[:7], other, *rows[7:])))
+    assert (
+        text
+        == """\
+401 of 401 variants failed
+  k: 400 error
+  l: 1 crashed
+
+k [N=0] for cpu: error
+  bad
+  log: /0.log
+  and so [N=1] for cpu, [N=2] for cpu, [N=3] for cpu and 396 more variants
+
+l for cpu: crashed
+  bad"""
+    )
+
+
+def test_a_build_that_ran_nothing_cost_nothing() -> None:
+    assert effort(Summary(actions=3, hits=3, workers=2)) == ""
