@@ -78,7 +78,7 @@ def _serve(request: Request, emit: Emit) -> Event:
             {"file": Path(request.project) / "pyproject.toml"},
             "add a table [tool.aot-build] with kernels",
         )
-    workspace = open_workspace(settings, registry, emit)
+    workspace = open_workspace(settings, registry, emit, request.tokens)
     try:
         if request.goal == "verify":
             return VerifyListed(verify(workspace, request.kernels, request.sample))

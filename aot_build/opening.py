@@ -1,7 +1,7 @@
 """From a request to an open workspace: settings are read once, in the driver."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from aot_build.backends.registry import Registry
@@ -32,9 +32,11 @@ def load_settings(request: Request) -> tuple[Settings | None, Registry]:
     return settings, registry
 
 
-def open_workspace(settings: Settings, registry: Registry, emit: Emit) -> Workspace:
-    """The rooms for a build; close it."""
-    return Workspace(settings, registry, dict(os.environ), emit)
+def open_workspace(
+    settings: Settings, registry: Registry, emit: Emit, tokens: Sequence[str] = ()
+) -> Workspace:
+    """The rooms for a build; close it. `tokens` are addresses of the pot that it takes from."""
+    return Workspace(settings, registry, dict(os.environ), emit, tokens)
 
 
 def requirements(project: str, config_settings: Mapping[str, object]) -> list[str]:

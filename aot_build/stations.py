@@ -11,20 +11,21 @@ from pathlib import Path
 
 import msgspec
 
-import aot_build.runtime
 from aot_build.backends.work import ENTRY
-from aot_build.core.action import STAGE, Action
+from aot_build.core.action import Action
 from aot_build.core.artifact import Artifact
 from aot_build.core.result import ActionResult, Failure
 from aot_build.core.store import ChangedOutput
 from aot_build.core.trace import Trace
-from aot_build.core.work import WorkOrder, WorkReport
+from aot_build.core.work import WorkReport
 from aot_build.events import ActionFailed, ActionFinished, ActionRetried, ActionStarted, Notice
 from aot_build.evidence import inputs_held, owned_trace
 from aot_build.execute.protocol import Job, JobEnd
 from aot_build.execute.scheduler import Limits, Scheduler, State, Task
 from aot_build.graph.keys import action_key
 from aot_build.graph.rebuilder import Decision
+from aot_build.imports import ImportTask
+from aot_build.orders import work_order
 from aot_build.outputs import OutputProblem, collect
 from aot_build.store.history import Past
 from aot_build.store.local import GROUP
@@ -126,27 +127,6 @@ class Stations:
 
 
 Then = Callable[[Outcome], Iterable[Task]]
-
-
-class ImportTask(Task):
-    """Has the pool import modules for all later jobs, and ends when it has."""
-
-    def __init__(self, space: Workspace, modules: tuple[str, ...]) -> None:
-        super().__init__(f"import of {', '.join(modules)}", reveals=True)
-        self._space, self._modules = space, modules
-
-    def begin(self, slot: int) -> State:
-        self._space.preload(self._modules)
-        return State.DONE if self._space.executor.settled(self._modules) else State.BUSY
-
-    def end(self, end: JobEnd) -> None:
-        raise AssertionError("it has no job")
-
-    def retry(self, failure: Failure) -> None:
-        raise AssertionError("it has no job")
-
-    def settled(self, failure: Failure | None) -> Iterable[Task]:
-        return ()
 
 
 class ActionTask(Task):
@@ -284,25 +264,12 @@ class ActionTask(Task):
             self._remove_folders()
         for folder in self._folders:
             os.mkdir(folder)
-        out, scratch = self._folders
-        roots = dict(self._space.roles.roots)
-        if any(path.startswith(STAGE) for path, _ in self.action.inputs):
-            roots[STAGE[1:-1]] = stages = f"{scratch}/stages"
-            if not self._lay_out(stages):
-                return Failure("error", STAGE_LOST)
-        a, settings = self.action, self._space.settings
-        order = WorkOrder(
-            action=a,
-            roots=roots,
-            out_dir=out,
-            scratch=scratch,
-            import_roots=tuple(map(str, settings.import_roots)),
-            package=settings.package,
-            runtime=aot_build.runtime.__file__,
-        )
-        started = ActionStarted(
-            a.kernel, a.label, a.target, slot, round(self.seconds, 3), self._stage
-        )
+        a, (out, scratch) = self.action, self._folders
+        order = work_order(self._space, a, out, scratch)
+        if order is None:
+            return Failure("error", STAGE_LOST)
+        seconds = round(self.seconds, 3)
+        started = ActionStarted(a.kernel, a.label, a.target, slot, seconds, self._stage)
         self._space.emit(started)
         return Job(
             id=self._id,
@@ -311,16 +278,8 @@ class ActionTask(Task):
             label=f"{a.kernel} {a.label}",
             log=self._log,
             scratch=scratch,
-            timeout=a.timeout or settings.timeout,
+            timeout=a.timeout or self._space.settings.timeout,
         )
-
-    def _lay_out(self, folder: str) -> bool:
-        """Copy what earlier stages left to where the action finds it."""
-        inputs = self.action.inputs
-        taken = [(p.removeprefix(STAGE), d) for p, d in inputs if p.startswith(STAGE)]
-        # All of them: each that is damaged is set aside, and made again with the others.
-        there = [self._space.store.fetch(digest, Path(folder + path)) for path, digest in taken]
-        return all(there)
 
     def _publish(self, report: WorkReport, artifacts: tuple[Artifact, ...]) -> Failure | None:
         space = self._space

@@ -8,7 +8,7 @@ import os
 import secrets
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,10 +25,12 @@ from aot_build.digest import blob_digest, key_digest
 from aot_build.errors import EnvironmentProblem, InternalError
 from aot_build.events import Emit, Notice
 from aot_build.execute.admission import Admission
+from aot_build.execute.jobserver import Guest, Jobserver, open_tokens
 from aot_build.execute.limits import worker_slots
 from aot_build.execute.pool import LocalPool
-from aot_build.execute.protocol import Executor, Tokens
+from aot_build.execute.protocol import Executor
 from aot_build.execute.scheduler import Tally
+from aot_build.execute.tools import for_workers
 from aot_build.files import StatIndex
 from aot_build.graph.closure import ClosureReader
 from aot_build.graph.rebuilder import Rebuilder
@@ -74,6 +76,8 @@ class Workspace:
     registry: Registry
     env: Mapping[str, str]
     emit: Emit
+    addresses: Sequence[str] = ()
+    """Of a pot of CPU tokens that belongs to whoever asked for the build."""
 
     def __post_init__(self) -> None:
         self.folder = self.settings.project.joinpath(*snapshot.FOLDER)
@@ -93,8 +97,6 @@ class Workspace:
         self.pool_started = False
         self._preloaded: set[str] = set()
         self.tally = Tally()
-        self.tokens: Tokens | None = None
-        """The pot of CPU tokens, where something else builds beside this."""
         self._ids = itertools.count()
         self.obeyed = LookedUp(self.env)
         """The environment as backends see it: what they pick from it is watched."""
@@ -178,13 +180,18 @@ class Workspace:
         return Rebuilder(self.store, self.closures)
 
     @cached_property
+    def tokens(self) -> Jobserver | Guest | None:
+        """The pot of CPU tokens, shared with whatever else builds beside this, and with tools
+        that workers start; None where the system has none."""
+        return open_tokens(self.addresses, self.slots)
+
+    @cached_property
     def executor(self) -> Executor:
         """The pool, started when something is to run."""
         self.pool_started = True
         return LocalPool(
             self.slots,
-            # As soon as numpy is imported OpenBLAS starts a thread, and a forkserver has none.
-            env={"OPENBLAS_NUM_THREADS": "1", **self.env},
+            env=for_workers(self.env, self.tokens.path, self.folder) if self.tokens else self.env,
             preload=(ENTRY.partition(":")[0], *(p.partition(":")[0] for p in BUILT_IN.values())),
             log=self.folder / "forkserver.log",
         )
@@ -284,6 +291,8 @@ class Workspace:
             if self.pool_started:
                 self.executor.close()
         finally:
+            if "tokens" in self.__dict__ and self.tokens is not None:
+                self.tokens.close()
             self.locks.close()
             shutil.rmtree(self.work, ignore_errors=True)
             os.close(self._work_lock)
