@@ -2,6 +2,7 @@
 
 import io
 import os
+import signal
 import threading
 import time
 from collections.abc import Iterable
@@ -20,6 +21,7 @@ from aot_build.events import (
     Summary,
 )
 from aot_build.report.console import Console
+from aot_build.report.heartbeat import Heartbeat
 from aot_build.report.narration import Verbosity
 
 V = ("scale", "BLOCK=128, T=float", "cpu")
@@ -258,3 +260,16 @@ def test_time_passes_without_events() -> None:
     assert threading.active_count() <= before
     clock.now += 60.0
     assert stream.getvalue().count("running") == 1
+
+
+def test_the_thread_that_tells_of_time_takes_no_signals() -> None:
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    seen: list[set[int]] = []
+    heart = Heartbeat(lambda: seen.append(set(signal.pthread_sigmask(signal.SIG_BLOCK, ()))), 0.01)
+    heart.start()
+    until = time.monotonic() + 20
+    while not seen and time.monotonic() < until:
+        time.sleep(0.005)
+    heart.stop()
+    assert {signal.SIGINT, signal.SIGTERM} <= seen[0]
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == mask

@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -131,6 +132,35 @@ def test_an_interrupt_is_told_even_where_nobody_listens(loud):
         running.terminate()
         assert running.communicate(timeout=30)[0] == ""
     assert running.returncode == 130
+
+
+TAKEN_ELSEWHERE = """
+import signal, sys, threading
+from aot_build import frontend
+from aot_build.events import ActionStarted
+
+def stop(number, frame):
+    raise KeyboardInterrupt
+
+def listen(event):
+    if isinstance(event, ActionStarted):
+        signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+
+signal.signal(signal.SIGTERM, stop)
+asked = frontend.start(sys.argv[1], emit=listen)
+try:
+    asked.wait()
+except KeyboardInterrupt:
+    sys.exit(130)
+"""
+
+
+def test_a_signal_that_another_thread_takes_is_noticed(loud):
+    loud.hold(1)
+    ended = subprocess.run(
+        [sys.executable, "-c", TAKEN_ELSEWHERE, str(loud.path)], env=loud.env, timeout=60
+    )
+    assert ended.returncode == 130
 
 
 def test_the_log_of_a_build_and_its_copy(loud):
