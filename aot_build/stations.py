@@ -20,6 +20,7 @@ from aot_build.core.trace import Trace
 from aot_build.core.work import WorkReport
 from aot_build.events import ActionFailed, ActionFinished, ActionRetried, ActionStarted, Notice
 from aot_build.evidence import inputs_held, owned_trace
+from aot_build.execute.printed import last_lines
 from aot_build.execute.protocol import Job, JobEnd
 from aot_build.execute.scheduler import Limits, Scheduler, State, Task
 from aot_build.graph.keys import action_key
@@ -31,7 +32,8 @@ from aot_build.store.history import Past
 from aot_build.store.local import GROUP
 from aot_build.workspace import Workspace
 
-FLUSH_SECONDS = 0.5
+FLUSH_SHARE = 10
+"""Making results durable takes at most one part in this many of the time."""
 STAGE_LOST = "what an earlier stage left is damaged in the cache"
 
 _reports = msgspec.msgpack.Decoder(WorkReport)
@@ -61,7 +63,7 @@ class Stations:
         self._by_key: dict[str, ActionTask] = {}
         self._imports: dict[tuple[str, ...], ImportTask] = {}
         self._unflushed: list[str] = []
-        self._flushed_at = 0.0
+        self._flush_at = 0.0
 
     def task(self, decision: Decision, name: str, stage: str = "", **more: object) -> "ActionTask":
         """The task of a miss: the one that is there, where the same work was asked for before."""
@@ -112,8 +114,8 @@ class Stations:
 
     def flush(self, force: bool = False) -> None:
         """Make results visible, then give their locks back: never the other way round."""
-        now = time.monotonic()
-        due = len(self._unflushed) >= GROUP or now - self._flushed_at > FLUSH_SECONDS
+        began = time.monotonic()
+        due = len(self._unflushed) >= GROUP or began >= self._flush_at
         if not self._unflushed or not (due or force):
             return
         try:
@@ -123,7 +125,8 @@ class Stations:
         for key in self._unflushed:
             self.space.locks.release(key)
         self._unflushed.clear()
-        self._flushed_at = now
+        ended = time.monotonic()
+        self._flush_at = ended + FLUSH_SHARE * (ended - began)
 
 
 Then = Callable[[Outcome], Iterable[Task]]
@@ -213,7 +216,8 @@ class ActionTask(Task):
         except OutputProblem as problem:
             # What an analysis finds is metadata: it need not leave a file.
             if problem.outcome != "nothing" or not report.metadata:
-                return Failure(problem.outcome, str(problem), self._log)
+                reason = "\n".join(filter(None, (str(problem), last_lines(self._log))))
+                return Failure(problem.outcome, reason, self._log)
             artifacts = ()
         return self._publish(report, artifacts)
 
@@ -269,8 +273,7 @@ class ActionTask(Task):
         if order is None:
             return Failure("error", STAGE_LOST)
         seconds = round(self.seconds, 3)
-        started = ActionStarted(a.kernel, a.label, a.target, slot, seconds, self._stage)
-        self._space.emit(started)
+        self._space.emit(ActionStarted(a.kernel, a.label, a.target, slot, seconds, self._stage))
         return Job(
             id=self._id,
             entry=ENTRY,
@@ -341,6 +344,6 @@ class ActionTask(Task):
             self._space.emit(
                 ActionFailed(
                     a.kernel, a.label, a.target, failure.outcome, failure.reason, failure.log,
-                    self._slot, self._stage,
+                    self._slot, self._stage, round(self._cpu_seconds, 3), self._peak_bytes,
                 )
             )  # fmt: skip

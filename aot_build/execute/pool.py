@@ -15,8 +15,9 @@ from aot_build.execute.protocol import Job, JobEnd
 from aot_build.execute.server import Server
 from aot_build.execute.verdict import verdict
 
-RESTARTS = 1
-"""How often a forkserver that died is replaced: what kills it again would do so for ever."""
+RESTARTS = 3
+"""How often a forkserver that died is replaced, in a row: where no job ends properly between two
+deaths, what kills it would do so for ever."""
 _PIECE = 1 << 20
 
 
@@ -180,7 +181,8 @@ class LocalPool:
                 if isinstance(report, wire.Ended):
                     self._finish(report)
                 elif isinstance(report, wire.Sampled):
-                    self._sizes[report.id] = report.bytes
+                    if report.id in self._running:
+                        self._sizes[report.id] = report.bytes
                 else:
                     self.refused |= report.refused
                     self._settled.update(report.modules)
@@ -263,6 +265,7 @@ class LocalPool:
 
     def _finish(self, ended: wire.Ended) -> None:
         run = self._running[ended.id]
+        self._starts_left = RESTARTS
         if run.pipe in self._ids:
             self._read(run)
         self._forget(run)

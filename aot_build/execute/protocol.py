@@ -31,8 +31,8 @@ class JobEnd:
     """How a job ended.
 
     `outcome` is one of: ok (payload is what `entry` returned), error (it raised: reason is the
-    traceback's last line, the log has it all), crashed (signal, or exit without an answer),
-    timeout, memory, lost (the executor itself died).
+    traceback's last line, the log has it all), crashed (a signal, or an exit status and no answer),
+    nothing (exit status 0, and no answer), timeout, memory, lost (the executor itself died).
     """
 
     id: int

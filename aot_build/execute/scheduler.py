@@ -102,7 +102,7 @@ class Limits:
     admission: Admission | None = None
     keep_going: bool = True
     turn: Callable[[], None] = field(default=lambda: None)
-    """Called every now and then, and before a wait for others."""
+    """Called after each round of starts, before the wait for what ends next."""
 
 
 class Scheduler:
@@ -139,8 +139,9 @@ class Scheduler:
         self.add(tasks)
         while len(self._order) or self._busy or self._running:
             self._start_ready()
+            # While all slots are busy.
+            self._limits.turn()
             self._take_ends()
-        self._limits.turn()
 
     def add(self, tasks: Iterable[Task]) -> None:
         """Add tasks that are not there yet, with what they need. Raises Cycle."""
@@ -229,9 +230,6 @@ class Scheduler:
     def _take_ends(self) -> None:
         if not self._running and not self._busy and not self._starved:
             return
-        if not self._running:
-            # Others wait for what is not visible yet.
-            self._limits.turn()
         limit = BUSY_SECONDS if self._busy else TURN_SECONDS
         wake = self._limits.tokens.fileno() if self._starved and self._limits.tokens else None
         idle = not self._running and wake is None
@@ -255,7 +253,11 @@ class Scheduler:
         failure = task.end(end)
         if failure is not None and failure.abnormal and task.attempts <= task.retries:
             self.tally.retried += 1
-            task.alone = task.alone or failure.outcome == "memory"
+            # Who was lost twice may be the one that takes others along.
+            bad_company = failure.outcome == "memory" or (
+                failure.outcome == "lost" and task.attempts > 1
+            )
+            task.alone = task.alone or bad_company
             task.retry(failure)
             self._order.put_back(task)
             return

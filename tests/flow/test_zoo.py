@@ -327,3 +327,16 @@ def test_a_compiler_that_the_kernel_kills(zoo: Zoo, memory_cgroup: Path) -> None
     assert retries(events) == Counter({"1": 1})
     (reason,) = (e["reason"] for e in events if e["event"] == "ActionFailed")
     assert "g++ " in reason and "cc1plus" in reason
+
+
+def test_who_kills_the_forkserver_at_once(zoo: Zoo) -> None:
+    zoo.declare(kernel("bad", "bad", "what", ["kill_parent"], retries=2))
+    with open(zoo.project.path / "zoo" / "kern.py", "a") as stream:
+        stream.write(
+            "\ndef kill_parent(out_dir):\n"
+            "    os.kill(os.getppid(), signal.SIGKILL)\n"
+            "    time.sleep(600)\n"
+        )
+    events = zoo.build()
+    assert ends(events, "good") == {str(n): "ok" for n in range(GOOD)}
+    check_ends(ends(events, "bad"), {"kill_parent": "lost"})
