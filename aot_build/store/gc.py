@@ -20,6 +20,8 @@ from aot_build.store.leases import REFRESH, WITHOUT_LOCKS, Leases
 
 TURN = 0.02
 """Seconds for which builds that mark a file may have to wait."""
+TURN_ALONE = 0.2
+"""The same while no build runs: one that begins waits once."""
 PAUSE = 0.002
 """Seconds between turns."""
 TEMPORARY_SECONDS = 3600.0
@@ -205,7 +207,7 @@ class _Collection:
         if self._leases.broken:
             since.append(self._began_ns - WITHOUT_LOCKS * 1e9)
         self._used_since = min([self._used_since, *since])
-        self._turn_ends = time.monotonic() + TURN
+        self._turn_ends = time.monotonic() + (TURN if live else TURN_ALONE)
 
     def _end_turn(self) -> None:
         """Let builds have theirs."""

@@ -98,9 +98,7 @@ def test_a_full_cache_is_done_without(make, tmp_path, options):
     assert "Traceback" not in (project.path / "build" / "aot" / "driver.log").read_text()
 
 
-@pytest.mark.parametrize(
-    "options", ["size=4k", "size=300k", "size=1m", "nr_inodes=3", "nr_inodes=30"]
-)
+@pytest.mark.parametrize("options", ["size=300k", "size=1m", "nr_inodes=3", "nr_inodes=30"])
 def test_a_full_disk_for_the_result_is_one_clear_line(make, tmp_path, options):
     project = make()
     with mounted(project.path / "build", options):

@@ -217,6 +217,23 @@ def test_eight_builds_and_gc_run_every_action_once(make, tmp_path):
 
 
 @pytest.mark.slow
+def test_round_after_round_nothing_runs_twice(new_project, tmp_path):
+    """For AOT_TEST_SECONDS (by default one round): new rows each time, beside those of before."""
+    until = time.monotonic() + float(os.environ.get("AOT_TEST_SECONDS", "1"))
+    projects = [new_project(f"p{n}", files(tmp_path)) for n in range(8)]
+    rows = 0
+    while not rows or time.monotonic() < until:
+        rows += ROWS
+        for project in projects:
+            project.write(files(tmp_path, rows=rows))
+        summaries = round_of_builds(projects, "--max-size", "1GiB", "--max-age", "1d")
+        assert sum(summary["executed"] for summary in summaries) == ROWS
+        assert ran(tmp_path) == list(range(rows))
+        first = projects[0].artifacts()
+        assert len(first) > rows and all(p.artifacts() == first for p in projects)
+
+
+@pytest.mark.slow
 def test_gc_that_would_remove_all_takes_nothing_from_running_builds(make, tmp_path):
     """Nothing may stay, all is old, and yet what one of four builds made the others hit."""
     make("before").build()
