@@ -2,13 +2,19 @@
 
 import dataclasses
 import inspect
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from aot_build.backends.python import call_recorded
+from aot_build.backends.imprints import IMPRINTS
+from aot_build.backends.protocol import Backend
+from aot_build.backends.python import call_recorded, declared_env
 from aot_build.backends.registry import Registry
 from aot_build.core.row import code_row
 from aot_build.core.work import WorkOrder, WorkReport
@@ -21,6 +27,14 @@ ROWS_FILE = "rows.json"
 PLACE = "{generated}"
 """Stands in a listing for the folder that its function wrote sources to."""
 
+IMPORT_WATCH = IMPRINTS
+"""Where this module is preloaded, what is imported after it is watched (execute/preload.py)."""
+_AFRESH = (
+    "import sys; sys.path[:] = sys.argv[2:]; from aot_build.backends.work import perform; "
+    "answer = perform(sys.stdin.buffer.read()); "
+    "open(int(sys.argv[1]), 'wb').write(answer)"
+)
+
 _orders = msgspec.msgpack.Decoder(WorkOrder)
 
 
@@ -29,14 +43,48 @@ def perform(payload: bytes) -> bytes:
     order = _orders.decode(payload)
     params = tuple((name, _frozen(value)) for name, value in order.action.params)
     order = dataclasses.replace(order, action=dataclasses.replace(order.action, params=params))
+    rows = order.action.stage == ROWS_STAGE
     try:
-        if order.action.stage == ROWS_STAGE:
-            report = _list_rows(order)
-        else:
-            report = Registry().get(order.action.backend).perform(order)
+        backend = None if rows else Registry().get(order.action.backend)
+        if clash := _clash(order, backend):
+            print(f"in a fresh interpreter, not the one that is preloaded: {clash}", flush=True)
+            return _afresh(payload)
+        report = _list_rows(order) if backend is None else backend.perform(order)
     except AotBuildError as error:
         report = WorkReport(error=str(error))
     return msgspec.msgpack.encode(report)
+
+
+def _clash(order: WorkOrder, backend: Backend | None) -> str:
+    """Why this worker, with the packages that it found imported, is none for the action."""
+    if order.action.command:
+        # It calls a compiler, which has imported nothing.
+        return ""
+    changes = {**dict.fromkeys(getattr(backend, "unset_env", ())), **declared_env(order)}
+    return IMPRINTS.clash(changes, order.import_roots)
+
+
+def _afresh(payload: bytes) -> bytes:
+    """Perform an order in an interpreter that has imported nothing; end as that ends."""
+    reader, writer = os.pipe()
+    options = ("-P", "-B", "-X", f"pycache_prefix={os.devnull}/pycache")
+    with subprocess.Popen(
+        [sys.executable, *options, "-c", _AFRESH, str(writer), *sys.path],
+        stdin=subprocess.PIPE,
+        pass_fds=(writer,),
+    ) as process, open(reader, "rb") as answers:  # fmt: skip
+        os.close(writer)
+        assert process.stdin is not None
+        process.stdin.write(payload)
+        process.stdin.close()
+        answer = answers.read()
+    if process.returncode < 0:
+        # Whoever waits for this worker is to see how the work ended.
+        signal.signal(-process.returncode, signal.SIG_DFL)
+        os.kill(os.getpid(), -process.returncode)
+    if process.returncode:
+        os._exit(process.returncode)
+    return answer
 
 
 def _frozen(value: Any) -> Any:

@@ -36,3 +36,6 @@ class WorkReport:
     """Import name in site-packages -> the files by role that were read of it."""
     metadata: dict[str, Any] = field(default_factory=dict)
     error: str | None = None
+    imports: tuple[str, ...] = ()
+    """Modules of installed packages that it asked for, in that order: an action alike would find
+    them imported, had somebody imported them before."""
