@@ -2,16 +2,13 @@
 
 import dataclasses
 import inspect
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from aot_build.backends.fresh import perform_afresh
 from aot_build.backends.imprints import IMPRINTS
 from aot_build.backends.protocol import Backend
 from aot_build.backends.python import call_recorded, declared_env
@@ -29,12 +26,6 @@ PLACE = "{generated}"
 
 IMPORT_WATCH = IMPRINTS
 """Where this module is preloaded, what is imported after it is watched (execute/preload.py)."""
-_AFRESH = (
-    "import sys; sys.path[:] = sys.argv[2:]; from aot_build.backends.work import perform; "
-    "answer = perform(sys.stdin.buffer.read()); "
-    "open(int(sys.argv[1]), 'wb').write(answer)"
-)
-
 _orders = msgspec.msgpack.Decoder(WorkOrder)
 
 
@@ -48,7 +39,7 @@ def perform(payload: bytes) -> bytes:
         backend = None if rows else Registry().get(order.action.backend)
         if clash := _clash(order, backend):
             print(f"in a fresh interpreter, not the one that is preloaded: {clash}", flush=True)
-            return _afresh(payload)
+            return perform_afresh(payload)
         report = _list_rows(order) if backend is None else backend.perform(order)
     except AotBuildError as error:
         report = WorkReport(error=str(error))
@@ -62,29 +53,6 @@ def _clash(order: WorkOrder, backend: Backend | None) -> str:
         return ""
     changes = {**dict.fromkeys(getattr(backend, "unset_env", ())), **declared_env(order)}
     return IMPRINTS.clash(changes, order.import_roots)
-
-
-def _afresh(payload: bytes) -> bytes:
-    """Perform an order in an interpreter that has imported nothing; end as that ends."""
-    reader, writer = os.pipe()
-    options = ("-P", "-B", "-X", f"pycache_prefix={os.devnull}/pycache")
-    with subprocess.Popen(
-        [sys.executable, *options, "-c", _AFRESH, str(writer), *sys.path],
-        stdin=subprocess.PIPE,
-        pass_fds=(writer,),
-    ) as process, open(reader, "rb") as answers:  # fmt: skip
-        os.close(writer)
-        assert process.stdin is not None
-        process.stdin.write(payload)
-        process.stdin.close()
-        answer = answers.read()
-    if process.returncode < 0:
-        # Whoever waits for this worker is to see how the work ended.
-        signal.signal(-process.returncode, signal.SIG_DFL)
-        os.kill(os.getpid(), -process.returncode)
-    if process.returncode:
-        os._exit(process.returncode)
-    return answer
 
 
 def _frozen(value: Any) -> Any:

@@ -14,7 +14,7 @@ import sys
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 from aot_build import process
@@ -50,6 +50,8 @@ class Preloads:
     def __init__(self, fork: Callable[[Callable[[], None]], int]) -> None:
         self._fork = fork
         self._requests: deque[Import] = deque()
+        """What is to be tried; that of the first is being tried."""
+        self._trusted: deque[Import] = deque()
         self._watches: list[ImportWatch] = []
         self._reader = -1
         self._verdicts: dict[str, str] = {}
@@ -61,8 +63,8 @@ class Preloads:
         self.deadline = 0.0
 
     def ask(self, request: Import) -> None:
-        """Queue a request."""
-        self._requests.append(request)
+        """Queue a request. Those that are trusted wait for no trial."""
+        (self._trusted if request.trusted else self._requests).append(request)
 
     def close(self) -> None:
         """Give up the trial's pipe, in a fork of the server."""
@@ -71,10 +73,13 @@ class Preloads:
 
     def step(self) -> Iterator[Imported]:
         """Do what can be done without waiting; give the requests that are settled."""
+        while self._trusted:
+            request = self._trusted.popleft()
+            yield _answer(request, self._commit(request.modules))
         while self._requests and not self.pid:
             request = self._requests[0]
             untried = [name for name in request.modules if name not in self._verdicts]
-            if request.trusted or not untried:
+            if not untried:
                 yield self._import(self._requests.popleft())
             else:
                 # The next trial need not import again what the last one found to be fine.
@@ -121,13 +126,11 @@ class Preloads:
             os.close(writer)
 
     def _import(self, request: Import) -> Imported:
-        refused = {name: self._verdicts.get(name, "") for name in request.modules}
+        refused, self._verdicts = self._verdicts, {}
         refused |= self._commit([name for name in request.modules if not refused[name]])
-        self._verdicts = {}
-        refused = {name: reason for name, reason in refused.items() if reason}
-        return Imported(request.modules, refused)
+        return _answer(request, refused)
 
-    def _commit(self, modules: list[str]) -> dict[str, str]:
+    def _commit(self, modules: Sequence[str]) -> dict[str, str]:
         """Import for all later jobs; module -> why not, after all."""
         refused = {}
         for name in modules:
@@ -143,6 +146,11 @@ class Preloads:
         gc.collect()
         gc.freeze()
         return refused
+
+
+def _answer(request: Import, refused: dict[str, str]) -> Imported:
+    reasons = {name: reason for name, reason in refused.items() if reason}
+    return Imported(request.modules, reasons)
 
 
 def attempt(module: str, watches: list[ImportWatch], trial: bool = False) -> str:
