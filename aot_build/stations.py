@@ -93,6 +93,9 @@ class Stations:
         found = list(tasks)
         if not found:
             return
+        kernels = [task.action.kernel for task in found if isinstance(task, ActionTask)]
+        if modules := self.space.preloads.wanted(kernels):
+            self.space.executor.preload(modules)
         limits = Limits(
             tokens=self.space.tokens,
             admission=self.space.admission,
@@ -286,6 +289,7 @@ class ActionTask(Task):
 
     def _publish(self, report: WorkReport, artifacts: tuple[Artifact, ...]) -> Failure | None:
         space = self._space
+        space.preloads.learn(self.action.kernel, report)
         trace = owned_trace(space, report)
         result = ActionResult(artifacts, report.metadata, self._seconds, self._peak_bytes)
         # First the key, then whether what it stands for held: what changes after that is seen.

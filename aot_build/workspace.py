@@ -35,6 +35,7 @@ from aot_build.files import StatIndex
 from aot_build.graph.closure import ClosureReader
 from aot_build.graph.rebuilder import Rebuilder
 from aot_build.locking import locked
+from aot_build.preloads import Preloads
 from aot_build.settings import Settings
 from aot_build.store.history import History
 from aot_build.store.local import LocalStore
@@ -87,6 +88,12 @@ class Workspace:
         self.contents = StatIndex(self.folder / "contents-v1", blob_digest)
         """SHA-256 of files of distributions that were touched after they were installed."""
         self.distributions = Distributions(self.index.digest, self.contents.digest)
+        self.preloads = Preloads(
+            self.settings.cache_dir,
+            self.settings.package,
+            self.distributions,
+            self.settings.import_roots,
+        )
         self.log = BuildLog(self.folder / "log-v1")
         self.cached = True
         """Whether results are kept in the cache directory."""
@@ -207,9 +214,12 @@ class Workspace:
         return History(self.settings.cache_dir, self.settings.package)
 
     def keep_history(self) -> None:
-        """For the next build: it will order its work by what this one took."""
-        if self.cached and "history" in self.__dict__:
-            self.history.save()
+        """For the next build: it will order its work by what this one took, and find imported
+        what this one's workers imported."""
+        if not self.cached or not self.pool_started:
+            return
+        self.history.save()
+        self.preloads.save([spec.name for spec in self.settings.kernels], self.executor.refused)
 
     @cached_property
     def admission(self) -> Admission:

@@ -15,6 +15,7 @@ class SimulatedPool:
 
     def __init__(self, slots: int) -> None:
         self.slots = slots
+        self.refused: dict[str, str] = {}
         self.now = 1.0
         self.tasks: dict[int, SimulatedTask] = {}
         self.most = 0

@@ -14,7 +14,7 @@ SUFFIXES = (*importlib.machinery.EXTENSION_SUFFIXES, *importlib.machinery.SOURCE
 _IMPORTERS = ("<frozen importlib", os.path.dirname(importlib.__file__) + os.sep)
 
 
-def listed_by_importer(depth: int) -> bool:
+def by_importer(depth: int) -> bool:
     """Whether the frame `depth` above the caller's belongs to Python's import machinery."""
     return sys._getframe(depth + 1).f_code.co_filename.startswith(_IMPORTERS)
 

@@ -101,11 +101,20 @@ def call_recorded(
     return recording.report(), answer
 
 
+def declared_env(order: WorkOrder) -> dict[str, str]:
+    """What the action declares, its placeholders filled in."""
+    return {
+        name: Roles(order.roots)
+        .expand(value)
+        .replace("{out_dir}", order.out_dir)
+        .replace("{target}", order.action.target)
+        for name, value in order.action.env
+    }
+
+
 def set_environment(order: WorkOrder) -> None:
-    """Set what the action declares, its placeholders filled in."""
-    for name, value in order.action.env:
-        value = Roles(order.roots).expand(value).replace("{out_dir}", order.out_dir)
-        os.environ[name] = value.replace("{target}", order.action.target)
+    """Set what the action declares."""
+    os.environ.update(declared_env(order))
 
 
 def find_attribute(source: str) -> Any:

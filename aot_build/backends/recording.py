@@ -1,20 +1,19 @@
 """See what Python code reads while it runs: opens, imports, listings, environment.
 
-An audit hook (PEP 578) cannot be taken off again: this is for worker processes, which run one
-action and end.
+This is for worker processes, which run one action and end.
 """
 
-import builtins
 import functools
-import importlib
 import os
 import sys
 import sysconfig
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from aot_build.backends.imports import listed_by_importer, passed_over
+from aot_build.backends.imports import passed_over
+from aot_build.backends.imprints import IMPRINTS
+from aot_build.backends.listening import absolute, listen
 from aot_build.core import threads
 from aot_build.core.roles import Roles
 from aot_build.core.trace import Trace
@@ -29,7 +28,6 @@ UNRECORDED = frozenset(
 )  # fmt: skip
 """They differ between users, machines and isolated builds without changing what is built; those
 about threads are the same in each worker, and what a kernel declares of them is keyed as that."""
-_WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
 class Recording:
@@ -47,77 +45,55 @@ class Recording:
         self._missed: set[str] = set()
         self._variables: set[str] = set()
         self._packages: set[str] = set()
+        self._asked: dict[str, None] = {}
+        """Modules that the project's code or a call imported, in order; some are attributes."""
         self._sought: dict[str, tuple[str, ...]] = {}
         self._before = set(sys.modules)
 
     def start(self) -> None:
         """Watch from here on."""
-        sys.addaudithook(self._audit)
         sys.meta_path.insert(0, self)
-        original = builtins.__import__
-        builtins.__import__ = self._watched_import(original)
-        importlib.import_module = self._watched_import_module(importlib.import_module)
-        os.stat = self._watched_stat(os.stat)
-        os.lstat = self._watched_stat(os.lstat)
-        recorded = RecordingEnviron(os.environ, self._variables)
-        os.environ = recorded  # type: ignore[assignment]  # noqa: B003 (it wraps the old one)
+        listen(self)
 
-    def _audit(self, event: str, args: tuple[Any, ...]) -> None:
-        if event == "open":
-            path, _, flags = args
-            if isinstance(path, (str, bytes)):
-                self._note_open(_absolute(path), isinstance(flags, int) and bool(flags & _WRITES))
-        elif event in ("os.listdir", "os.scandir"):
-            path = "." if args[0] is None else args[0]
-            if isinstance(path, (str, bytes)) and not listed_by_importer(1):
-                self._listed.add(_absolute(path))
-        elif event in ("os.rename", "os.link", "os.symlink"):
-            self._written.add(_absolute(args[1]))
+    # Listener
 
-    def _watched_stat(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        """No audit event tells of a look at what is not there, as `os.path.exists` takes."""
-
-        def watched(path: Any, **options: Any) -> Any:
-            try:
-                return original(path, **options)
-            except (FileNotFoundError, NotADirectoryError):
-                if options.get("dir_fd") is None:
-                    self._missed.add(_absolute(path))
-                raise
-
-        for able in (os.supports_dir_fd, os.supports_fd, os.supports_follow_symlinks):
-            if original in able:
-                able.add(watched)
-        return watched
-
-    def _note_open(self, path: str, writes: bool) -> None:
+    def opened(self, path: str, writes: bool) -> None:
         """What the action wrote itself is not its input, unless it was read before."""
         if not writes and path not in self._written:
             self._opened[path] += 1
         elif writes and path not in self._opened:
             self._written.add(path)
 
-    def _watched_import(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        def watched(name: str, *args: Any, **kwargs: Any) -> Any:
-            level = args[3] if len(args) > 3 else kwargs.get("level", 0)
-            if not level:
-                self._packages.add(name.partition(".")[0])
-            return original(name, *args, **kwargs)
+    def written(self, path: str) -> None:
+        self._written.add(path)
 
-        return watched
+    def listed(self, path: str) -> None:
+        self._listed.add(path)
 
-    def _watched_import_module(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        def watched(name: str, package: str | None = None) -> Any:
-            if not name.startswith("."):
-                self._packages.add(name.partition(".")[0])
-            return original(name, package)
+    def missed(self, path: str) -> None:
+        self._missed.add(path)
 
-        return watched
+    def looked_up(self, name: str, value: str | None) -> None:
+        self._variables.add(name)
+
+    def imported(self, name: str, names: tuple[str, ...], by: dict[str, Any]) -> None:
+        top = name.partition(".")[0]
+        if top != by.get("__name__", "").partition(".")[0]:
+            self._packages.add(top)
+        if not getattr(by.get("__spec__"), "_initializing", False) or not _installed(by):
+            # By the project's own code, or by a package's at the time when it was called.
+            self._asked.setdefault(name)
+            for each in names:
+                self._asked.setdefault(f"{name}.{each}")
+
+    # What it came to
 
     def report(self) -> WorkReport:
         """What was read so far. Third-party packages stand under their import names."""
+        used = IMPRINTS.used(self._packages)
+        self._add_imprints(used)
         opened = dict(self._opened)
-        sources, packages = self._imports()
+        sources, packages = self._imports(used)
         for path in opened:
             if os.path.isfile(path) and (top := _package_of(path)):
                 packages.setdefault(top, set()).add(path)
@@ -136,12 +112,28 @@ class Recording:
             distributions=tuple(sorted(packages)),
             env=tuple(sorted(self._variables - UNRECORDED)),
         )
-        return WorkReport(trace, {top: self._encode(paths) for top, paths in packages.items()})
+        files_of = {top: self._encode(paths) for top, paths in packages.items()}
+        return WorkReport(trace, files_of, imports=self._third_party())
+
+    def _add_imprints(self, used: Iterable[str]) -> None:
+        """What packages read that were imported before: as if they had been imported now."""
+        for top in used:
+            imprint = IMPRINTS.of(top)
+            # Twice: an import opens a module's source once, and this was read as a file.
+            self._opened.update(dict.fromkeys(imprint.opened, 2))
+            self._listed |= imprint.listed
+            self._missed |= imprint.missed
+            self._variables |= imprint.env.keys()
+
+    def _third_party(self) -> tuple[str, ...]:
+        """What is worth having imported before the next action: installed packages alone."""
+        found = ((name, sys.modules.get(name)) for name in self._asked)
+        return tuple(name for name, module in found if module and _installed(vars(module)))
 
     def _encode(self, paths: Iterable[str]) -> tuple[str, ...]:
         return tuple(sorted(map(self._roles.encode, paths)))
 
-    def _imports(self) -> tuple[set[str], dict[str, set[str]]]:
+    def _imports(self, used: set[str]) -> tuple[set[str], dict[str, set[str]]]:
         """Sources of modules outside site-packages; name of each package there -> its files."""
         sources: set[str] = set()
         packages: dict[str, set[str]] = {}
@@ -150,9 +142,9 @@ class Recording:
             path = getattr(module, "__file__", None)
             if not isinstance(path, str) or top == OWN_PACKAGE:
                 continue
-            if name in self._before and top not in self._packages:
+            if name in self._before and top not in used:
                 continue
-            path = _absolute(path)
+            path = absolute(path)
             if _in_site_packages(path):
                 packages.setdefault(top, set()).add(path)
             elif self._counts(path):
@@ -161,7 +153,7 @@ class Recording:
 
     def _shadows(self, sources: set[str], packages: set[str]) -> set[str]:
         """Files of the project that the imports would have taken, had they existed."""
-        inside = [p for p in map(_absolute, sys.path) if self._of_project(p)]
+        inside = [p for p in map(absolute, sys.path) if self._of_project(p)]
         shadows: set[str] = set()
         for top in packages | {n for n in self._packages if n not in sys.modules}:
             shadows.update(passed_over(top, inside))
@@ -177,7 +169,7 @@ class Recording:
         """Where submodules that were not there may appear one day."""
         for name, folders in self._sought.items():
             if name not in sys.modules:
-                yield from passed_over(name.rpartition(".")[2], map(_absolute, folders))
+                yield from passed_over(name.rpartition(".")[2], map(absolute, folders))
 
     def find_spec(self, name: str, path: Sequence[str] | None, target: object = None) -> None:
         """Find nothing, but note what is sought: the import machinery asks here first."""
@@ -193,75 +185,20 @@ class Recording:
         return not path.startswith(self._ignore) and not _in_site_packages(path)
 
 
-class RecordingEnviron(MutableMapping[str, str]):
-    """`os.environ`, and a note of each name that is looked up, set or not.
-
-    Taking all of it along, as `{**os.environ}` does for a subprocess, looks nothing up.
-    """
-
-    def __init__(self, environ: MutableMapping[str, str], looked_up: set[str]) -> None:
-        self._environ = environ
-        self._looked_up = looked_up
-        self._set: set[str] = set()
-        self._copied: list[str] = []
-        """Names that a copy in progress asks for next, the next one last."""
-
-    def __getitem__(self, name: object) -> str:
-        if not isinstance(name, str):
-            # `os.get_exec_path` asks with bytes, and lives on the TypeError that it is owed.
-            return self._environ[name]  # type: ignore[index]
-        if self._copied and self._copied[-1] == name:
-            self._copied.pop()
-        else:
-            self._copied = []
-            if name not in self._set:
-                self._looked_up.add(name)
-        return self._environ[name]
-
-    def __setitem__(self, name: str, value: str) -> None:
-        self._set.add(name)
-        self._environ[name] = value
-
-    def __delitem__(self, name: str) -> None:
-        self._set.add(name)
-        del self._environ[name]
-
-    def __iter__(self) -> Iterator[str]:
-        names = list(self._environ)
-        self._copied = names[::-1]
-        return iter(names)
-
-    def __len__(self) -> int:
-        return len(self._environ)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._environ, name)
-
-    def __or__(self, other: Any) -> dict[str, str]:
-        return dict(self._environ) | dict(other)
-
-    def __ror__(self, other: Any) -> dict[str, str]:
-        return dict(other) | dict(self._environ)
-
-    def __ior__(self, other: Any) -> "RecordingEnviron":
-        self.update(other)
-        return self
-
-    def copy(self) -> dict[str, str]:
-        """As `os.environ.copy()`: a plain dict."""
-        return dict(self._environ)
-
-
-def _absolute(path: str | bytes) -> str:
-    return os.path.abspath(os.fsdecode(path))
-
-
 @functools.cache
 def _python_folders() -> set[str]:
     paths = sysconfig.get_paths()
     return {os.path.realpath(paths[n]) for n in ("stdlib", "platstdlib")} | {
         paths[n] for n in ("stdlib", "platstdlib")
     }
+
+
+def _installed(namespace: dict[str, Any]) -> bool:
+    """Whether these are the names of a module of an installed package."""
+    path, name = namespace.get("__file__"), str(namespace.get("__name__"))
+    if name.partition(".")[0] == OWN_PACKAGE or not isinstance(path, str):
+        return False
+    return _in_site_packages(path)
 
 
 def _in_site_packages(path: str) -> bool:

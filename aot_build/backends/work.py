@@ -8,7 +8,10 @@ from typing import Any
 
 import msgspec
 
-from aot_build.backends.python import call_recorded
+from aot_build.backends.fresh import perform_afresh
+from aot_build.backends.imprints import IMPRINTS
+from aot_build.backends.protocol import Backend
+from aot_build.backends.python import call_recorded, declared_env
 from aot_build.backends.registry import Registry
 from aot_build.core.row import code_row
 from aot_build.core.work import WorkOrder, WorkReport
@@ -21,6 +24,8 @@ ROWS_FILE = "rows.json"
 PLACE = "{generated}"
 """Stands in a listing for the folder that its function wrote sources to."""
 
+IMPORT_WATCH = IMPRINTS
+"""Where this module is preloaded, what is imported after it is watched (execute/preload.py)."""
 _orders = msgspec.msgpack.Decoder(WorkOrder)
 
 
@@ -29,14 +34,25 @@ def perform(payload: bytes) -> bytes:
     order = _orders.decode(payload)
     params = tuple((name, _frozen(value)) for name, value in order.action.params)
     order = dataclasses.replace(order, action=dataclasses.replace(order.action, params=params))
+    rows = order.action.stage == ROWS_STAGE
     try:
-        if order.action.stage == ROWS_STAGE:
-            report = _list_rows(order)
-        else:
-            report = Registry().get(order.action.backend).perform(order)
+        backend = None if rows else Registry().get(order.action.backend)
+        if clash := _clash(order, backend):
+            print(f"in a fresh interpreter, not the one that is preloaded: {clash}", flush=True)
+            return perform_afresh(payload)
+        report = _list_rows(order) if backend is None else backend.perform(order)
     except AotBuildError as error:
         report = WorkReport(error=str(error))
     return msgspec.msgpack.encode(report)
+
+
+def _clash(order: WorkOrder, backend: Backend | None) -> str:
+    """Why this worker, with the packages that it found imported, is none for the action."""
+    if order.action.command:
+        # It calls a compiler, which has imported nothing.
+        return ""
+    changes = {**dict.fromkeys(getattr(backend, "unset_env", ())), **declared_env(order)}
+    return IMPRINTS.clash(changes, order.import_roots)
 
 
 def _frozen(value: Any) -> Any:

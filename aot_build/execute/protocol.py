@@ -48,6 +48,8 @@ class Executor(Protocol):
     """Runs jobs; knows nothing of kernels, keys or caches."""
 
     slots: int
+    refused: dict[str, str]
+    """Modules that were not preloaded, and why; known some time after `preload`."""
 
     def start(self) -> None:
         """Get ready for jobs that will come."""

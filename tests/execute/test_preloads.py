@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from aot_build.execute.pool import LocalPool
 from aot_build.execute.protocol import Job
 from tests.execute.trees import eventually
@@ -61,3 +63,58 @@ def test_jobs_run_while_modules_are_tried(pool: LocalPool, tmp_path: Path) -> No
     pool.preload(["slow_import"])
     pool.submit(Job(2, "entries:null", b""))
     assert pool.wait(0.4)[0].outcome == "ok"
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("import subprocess; subprocess.run(['true'])", "starts a process"),
+        ("import os; os.waitpid(os.fork() or os._exit(0), 0)", "starts a process"),
+        ("try: open('/dev/nvidia0')\nexcept OSError: pass", "opens /dev/nvidia0"),
+        ("import ctypes\ntry: ctypes.CDLL('libcuda.so.1')\nexcept OSError: pass",
+         "loads libcuda.so.1"),
+        ("import os; os.environ['SET_BY_A_MODULE'] = '1'", "sets SET_BY_A_MODULE"),
+        ("import sys; sys.path.append('/nowhere')", "changes sys.path"),
+        ("import os; os.chdir('/')", "changes the current folder"),
+    ],
+)  # fmt: skip
+def test_what_would_change_or_look_for_more_than_a_module_is_refused(
+    pool: LocalPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, reason: str
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "meddles.py").write_text(text)
+    # The one after it imports it too, and is judged by itself: a parent's children are spared.
+    pool.preload(["meddles", "harmless"])
+    pool.submit(Job(1, "entries:null", b""))
+    pool.wait()
+    settle(pool)
+    assert loaded(pool)[0] is True
+    assert pool.refused == {"meddles": reason}
+
+
+def test_modules_of_a_package_that_is_refused_are_not_tried(
+    pool: LocalPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "package").mkdir()
+    (tmp_path / "package" / "__init__.py").write_text("raise ImportError('no')")
+    pool.preload(["package", "package.module", "harmless"])
+    pool.submit(Job(1, "entries:null", b""))
+    pool.wait()
+    settle(pool)
+    assert pool.refused == {
+        "package": "ImportError: no",
+        "package.module": "package: ImportError: no",
+    }
+
+
+def test_trusted_modules_wait_for_no_trial(
+    pool: LocalPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "slow_import.py").write_text("import time; time.sleep(30)")
+    pool.preload(["slow_import"])
+    pool.submit(Job(1, "entries:null", b""))
+    pool.wait()
+    pool.preload(["harmless"], trusted=True)
+    assert loaded(pool)[0] is True

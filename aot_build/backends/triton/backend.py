@@ -71,6 +71,8 @@ class Triton:
     requires: tuple[str, ...] = ("triton>=3.7",)
     shares = ("aot_build.backends.python", "aot_build.core.hardware")
     """Modules beside its own that shape what it makes: what launches see, and what is refused."""
+    unset_env = UNSET_ENV
+    """Taken away before the work: a package that saw them while it was imported is no use."""
     preload: tuple[str, ...] = ("aot_build.backends.triton.preloaded",)
     preload_if_named: tuple[str, ...] = ("torch",)
 

@@ -1,6 +1,7 @@
 """The three stages in a worker: describe a JIT function, capture launches, compile a launch."""
 
 import contextlib
+import dataclasses
 import importlib
 import json
 import os
@@ -36,7 +37,7 @@ def _analyse(order: WorkOrder, ask: Callable[[Any], dict[str, Any]]) -> WorkRepo
     _set_up(order, fusion=bool(params["fusion"]))
     describe(parse_target(order.action.target))
     report, findings = call_recorded(str(params["source"]), order, ask)
-    return WorkReport(report.trace, report.packages, findings)
+    return dataclasses.replace(report, metadata=findings)
 
 
 def _set_up(order: WorkOrder, *, fusion: bool) -> None:
@@ -149,16 +150,16 @@ def _compile(order: WorkOrder) -> WorkReport:
         binary, extension, metadata = _compiled(special)
     except CannotCompile as error:
         traceback.print_exc()
-        return WorkReport(report.trace, report.packages, error=str(error))
+        return dataclasses.replace(report, error=str(error))
     except CannotLaunch as error:
         if not params["choice"]:
-            return WorkReport(report.trace, report.packages, error=str(error))
+            return dataclasses.replace(report, error=str(error))
         # An autotuner would pass it over; told by the same words, it will.
         metadata = {"unlaunchable": str(error), **arch, "triton": special.told}
-        return WorkReport(report.trace, report.packages, metadata)
+        return dataclasses.replace(report, metadata=metadata)
     name = f"{metadata['symbol'][:150]}.{extension}"
     Path(order.out_dir, name).write_bytes(binary)
-    return WorkReport(report.trace, report.packages, metadata | arch)
+    return dataclasses.replace(report, metadata=metadata | arch)
 
 
 def _compiled(special: Specialisation) -> tuple[bytes, str, dict[str, Any]]:

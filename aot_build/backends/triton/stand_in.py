@@ -19,6 +19,17 @@ from aot_build.backends.triton.compile import gpu_target
 from aot_build.core.hardware import MAX_THREADS, Hardware, hardware_of
 from aot_build.core.target import Target
 
+_INERT = (
+    "_lazy_init", "empty_cache", "init", "set_device", "set_stream", "synchronize",
+)  # fmt: skip
+_NOWHERE = ("device", "device_of", "stream")
+_CLASSES = ("Event", "Stream")
+_ANSWERED = (
+    "_exchange_device", "_maybe_exchange_device", "current_device", "current_stream",
+    "default_stream", "device_count", "get_arch_list", "get_device_capability", "get_device_name",
+    "get_device_properties", "is_available", "is_bf16_supported", "is_current_stream_capturing",
+    "is_initialized", "max_memory_allocated", "mem_get_info", "memory_allocated",
+)  # fmt: skip
 HIP_VERSION, CUDA_VERSION = "7.0.51831", "13.0"
 _CREATES = (
     "arange", "as_tensor", "empty", "empty_like", "empty_permuted", "empty_strided", "eye", "full",
@@ -150,6 +161,15 @@ class _Torch:
         _describe_torch(module, self._target)
 
 
+def replaced(torch: ModuleType) -> Iterator[tuple[Any, str]]:
+    """What `describe` replaces in torch, as an owner and a name; methods of tensors left out, which
+    are looked up where they are called."""
+    for name in (*_ANSWERED, *_INERT, *_NOWHERE, *_CLASSES):
+        yield torch.cuda, name
+    for name in (*_CREATES, "Generator"):
+        yield torch, name
+
+
 def _describe_torch(torch: ModuleType, target: Target) -> None:
     _describe_version(torch, target)
     _describe_cuda(torch, hardware_of(target), target.kind)
@@ -182,14 +202,15 @@ def _describe_cuda(torch: ModuleType, hardware: Hardware, kind: str) -> None:
         "_exchange_device": 0,
         "_maybe_exchange_device": 0,
     }
+    assert sorted(answers) == sorted(_ANSWERED)
     for name, answer in answers.items():
         setattr(torch.cuda, name, _always(answer))
     # Each an object of its own: torch's compiler keeps tables of functions by identity.
-    for name in ("_lazy_init", "init", "set_device", "synchronize", "empty_cache", "set_stream"):
+    for name in _INERT:
         setattr(torch.cuda, name, _always(None))
-    for name in ("device", "device_of", "stream"):
+    for name in _NOWHERE:
         setattr(torch.cuda, name, type(name, (_Nowhere,), {}))
-    for name, inert in (("Stream", _Stream), ("Event", _Event)):
+    for name, inert in zip(_CLASSES, (_Event, _Stream), strict=True):
         setattr(torch.cuda, name, inert)
 
 
