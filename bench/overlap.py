@@ -1,6 +1,6 @@
 """A wheel with a C++ extension and kernels: both at once against one after the other.
 
-    python bench/overlap.py [--files 3] [--kernels 8] [--weight 30] [--jobs 2] [--runs 3]
+    python bench/overlap.py [--files 8] [--kernels 8] [--weight 30] [--jobs 2] [--runs 3]
 
 Makes a project in a temporary folder: a torch extension of several files (torch's BuildExtension,
 ninja) and AOT kernels of the `cpp` backend; as it stands each is about 60 s of CPU. Times, by turns
@@ -18,7 +18,6 @@ torch, a C++ compiler and ninja >= 1.13 (`pip install torch ninja`).
 import argparse
 import contextlib
 import os
-import secrets
 import shutil
 import statistics
 import subprocess
@@ -32,8 +31,7 @@ from pathlib import Path
 
 CHECKOUT = Path(__file__).parents[1]
 COMPILERS = frozenset({"cc1plus", "cicc", "ptxas", "cudafe++"})
-SAMPLE_SECONDS = 0.01
-MARK = "BENCH_OVERLAP"
+SAMPLE_SECONDS = 0.05
 PYPROJECT = """\
 [project]
 name = "demo"
@@ -124,30 +122,31 @@ def make_project(folder: Path, files: int, kernels: int, weight: int) -> None:
     (folder / "demo" / "kernel.cpp").write_text(KERNEL)
     for number in range(files):
         text = (
-            "#include <torch/extension.h>\n"
-            f"at::Tensor native{number}(at::Tensor x) {{ return x + {number}; }}\n"
+            "#include <torch/library.h>\n"
+            f"at::Tensor native{number}(at::Tensor x) {{ return x; }}\n"
+            f'TORCH_LIBRARY_FRAGMENT(demo, m) {{ m.def("native{number}", &native{number}); }}\n'
         )
-        (folder / "demo" / f"native{number}.cpp").write_text(text + ("" if number else MODULE))
+        (folder / "demo" / f"native{number}.cpp").write_text(text)
     numbers = list(range(kernels))
     (folder / "pyproject.toml").write_text(PYPROJECT.format(numbers=numbers, weight=weight))
     (folder / "setup.py").write_text(SETUP)
 
 
-def compilers(mark: str) -> Iterator[int]:
-    """Process ids of compilers that bear the mark in their environment."""
+def compilers(folder: Path) -> Iterator[int]:
+    """Process ids of compilers that stand somewhere in this folder: both sides' do."""
     for entry in os.scandir("/proc"):
         if entry.name.isdigit():
             with contextlib.suppress(OSError):
                 named = Path(entry.path, "comm").read_text().strip() in COMPILERS
-                if named and mark.encode() in Path(entry.path, "environ").read_bytes():
+                if named and Path(entry.path, "cwd").resolve().is_relative_to(folder):
                     yield int(entry.name)
 
 
-def watch(run: Run, mark: str, over: threading.Event) -> None:
+def watch(run: Run, folder: Path, over: threading.Event) -> None:
     """Sample the compilers until it is over."""
     while not over.wait(SAMPLE_SECONDS):
         now = time.perf_counter()
-        running = list(compilers(mark))
+        running = list(compilers(folder))
         run.most = max(run.most, len(running))
         for pid in running:
             run.seen[pid] = (run.seen.get(pid, (now, now))[0], now)
@@ -155,7 +154,7 @@ def watch(run: Run, mark: str, over: threading.Event) -> None:
 
 def build(commands: list[list[str]], folder: Path, jobs: int) -> Run:
     """Run the commands from nothing, one after the other. Exits where one fails."""
-    run, over, mark = Run(), threading.Event(), secrets.token_hex(8)
+    run, over = Run(), threading.Event()
     for left in ("build", "cache", "demo.egg-info"):
         shutil.rmtree(folder / left, ignore_errors=True)
     env = {k: v for k, v in os.environ.items() if not k.startswith(("AOT_BUILD_", "MAKE"))} | {
@@ -163,9 +162,8 @@ def build(commands: list[list[str]], folder: Path, jobs: int) -> Run:
         "PYTHONPATH": str(CHECKOUT),
         "AOT_BUILD_CACHE_DIR": str(folder / "cache"),
         "MAX_JOBS": str(jobs),
-        MARK: mark,
     }
-    watcher = threading.Thread(target=watch, args=(run, mark, over))
+    watcher = threading.Thread(target=watch, args=(run, folder, over))
     watcher.start()
     began = time.perf_counter()
     try:
@@ -205,7 +203,7 @@ def show(ways: dict[str, list[Run]], jobs: int) -> None:
 def main() -> None:
     """Build all ways, by turns."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--files", type=int, default=3)
+    parser.add_argument("--files", type=int, default=8)
     parser.add_argument("--kernels", type=int, default=8)
     parser.add_argument("--weight", type=int, default=30)
     parser.add_argument("--jobs", type=int, default=2)
@@ -221,7 +219,7 @@ def main() -> None:
     }
     runs: dict[str, list[Run]] = {name: [] for name in ways}
     with tempfile.TemporaryDirectory() as folder:
-        project = Path(folder, "project")
+        project = Path(folder, "project").resolve()
         make_project(project, asked.files, asked.kernels, asked.weight)
         for _ in range(asked.runs):
             for name, commands in ways.items():

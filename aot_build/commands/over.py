@@ -51,7 +51,7 @@ class OverBuild(build):
         try:
             super().run_command(command)
         finally:
-            Overlap.of(self.distribution).command_ended()
+            Overlap.of(self.distribution).command_ended(command)
 
     def run(self) -> None:
         super().run()
@@ -80,7 +80,7 @@ class OverBuildExt(build_ext):
         try:
             super().run()
         finally:
-            overlap.command_ended()
+            overlap.command_ended("build_ext")
 
     def build_extension(self, ext: Any) -> None:
         sharing = Overlap.of(self.distribution).sharing

@@ -107,7 +107,11 @@ class Overlap:
     def _share(self) -> Sharing | None:
         from aot_build.commands.sharing import Sharing
 
-        return Sharing.of(self._build_folder(), self._dist.ext_modules or ())
+        modules = self._dist.ext_modules or ()
+        sharing = Sharing.of(self._build_folder(), modules)
+        if sharing is not None and _by_ninja(self._dist.get_command_class("build_ext")):
+            sharing.expect(sum(len(each.sources) for each in modules))
+        return sharing
 
     def join(self) -> Path | None:
         """Wait for the build; the folder of its result, None where nothing was to be built."""
@@ -124,9 +128,11 @@ class Overlap:
                 self._result = self.result_folder(package)
         return self._result
 
-    def command_ended(self) -> None:
+    def command_ended(self, name: str) -> None:
         """Make good what tools of a command that has ended took along, if they were killed."""
         if self.sharing is not None:
+            if name == "build_ext":
+                self.sharing.expect(0)
             self.sharing.refill()
 
     def build_again(self) -> None:
@@ -196,6 +202,11 @@ def _console(dist: Distribution) -> Callable[[Event], Any] | None:
     from aot_build.report.console import Console
 
     return Console(sys.stderr, verbose=verbose > 1).emit
+
+
+def _by_ninja(command: type[object]) -> bool:
+    """Whether a class of build_ext hands all sources of an extension to ninja: torch's does."""
+    return any(base.__module__ == "torch.utils.cpp_extension" for base in command.__mro__)
 
 
 def _tell_of_nothing() -> None:

@@ -74,6 +74,10 @@ class Sharing:
                 self._changed[name] = (was, will)
                 _put(name, will)
 
+    def expect(self, jobs: int) -> None:
+        """Have the kernels leave tokens to so many jobs of a tool that asks for them once."""
+        self._pot.expect(jobs)
+
     def leave(self) -> None:
         """Give back the token, and make the environment what it was. Idempotent.
 

@@ -24,9 +24,10 @@ from collections.abc import Iterator, Sequence
 from aot_build.execute.limits import cpu_slots
 
 TOKEN = b"+"
-_ENTRIES = struct.Struct("3q")
-_SIZE, _FRONT, _DRIVER = range(3)
-"""Entries of the ledger: tokens in all (0: not said yet), and what each of the two holds."""
+_ENTRIES = struct.Struct("4q")
+_SIZE, _FRONT, _DRIVER, _EXPECTED = range(4)
+"""Entries of the ledger: tokens in all (0: not said yet), what each of the two holds, and how many
+jobs of the front end are expected."""
 _OPEN = os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -37,6 +38,8 @@ class Jobserver:
         self._pot, self._ledger, self._side = pot, ledger, side
         self._entries = mmap.mmap(ledger, _ENTRIES.size)
         self._own = threading.Lock()
+        self._quiet = os.pipe2(os.O_CLOEXEC)
+        """Never readable."""
         self._closed = False
 
     @classmethod
@@ -87,8 +90,14 @@ class Jobserver:
         return self._read(_SIZE)
 
     def fileno(self) -> int:
-        """Readable while there is a token in the pot."""
-        return self._pot
+        """Readable while there may be a token for this side.
+
+        While the driver holds as many as it may, that is so when it has given one back: it is
+        told neither of tokens that are meant for others nor that it may have more now.
+        """
+        with self._locked():
+            held = self._read(_DRIVER) if self._side == _DRIVER else 0
+            return self._quiet[0] if held and held >= self._most() else self._pot
 
     def fill(self, size: int) -> None:
         """Have `size` tokens in all: those that somebody holds, and the rest in the pot."""
@@ -99,6 +108,8 @@ class Jobserver:
     def take(self) -> bool:
         """Take a token where one is there now; never waits."""
         with self._locked():
+            if self._side == _DRIVER and self._read(_DRIVER) >= self._most():
+                return False
             if not self._drain(1):
                 if self._read(_FRONT) or self._read(_DRIVER):
                     return False
@@ -115,6 +126,21 @@ class Jobserver:
             self._write(self._side, max(0, self._read(self._side) - 1))
             os.write(self._pot, TOKEN)
             self._settle(top_up=not self._read(_FRONT) and not self._read(_DRIVER))
+
+    def expect(self, jobs: int) -> None:
+        """Have the driver leave up to half of all tokens to so many jobs of the front end's tools.
+
+        ninja looks into the pot when it starts, and then only when one of its own jobs has ended:
+        where it finds nothing, it has one job at a time for minutes, whatever is free meanwhile.
+        """
+        with self._locked():
+            if not self._closed:
+                self._write(_EXPECTED, jobs)
+
+    def _most(self) -> int:
+        """How many tokens the driver may hold just now."""
+        size, front = self._read(_SIZE), self._read(_FRONT)
+        return size - max(front, min((size + 1) // 2, self._read(_EXPECTED))) if front else size
 
     def refill(self) -> None:
         """Make the pot whole again, when a command of the front end has ended.
@@ -152,8 +178,8 @@ class Jobserver:
             self._settle(top_up=False)
             self._closed = True
             self._entries.close()
-        os.close(self._pot)
-        os.close(self._ledger)
+        for descriptor in (self._pot, self._ledger, *self._quiet):
+            os.close(descriptor)
 
     def _settle(self, *, top_up: bool = True) -> None:
         """Compare the pot with the ledger.

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import select
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -40,6 +41,10 @@ def all_of(pot: Jobserver) -> int:
     return count
 
 
+def readable(pot: Jobserver) -> bool:
+    return bool(select.select([pot], [], [], 0)[0])
+
+
 def test_the_front_end_holds_one_before_the_driver_may_take_any(
     front: Jobserver, driver: Jobserver
 ) -> None:
@@ -66,7 +71,9 @@ def test_with_one_token_each_has_its_turn(front: Jobserver) -> None:
     driver = open_tokens(front.addresses, 1)
     assert isinstance(driver, Jobserver)
     assert not driver.take()
+    assert not readable(driver)
     front.give()
+    assert readable(driver)
     assert driver.take()
     assert not driver.take()
     driver.give()
@@ -167,6 +174,27 @@ def test_a_guest_gives_back_the_bytes_that_it_took(tmp_path: Path) -> None:
     guest.close()
     assert sorted(os.read(outer, 9)) == sorted(b"ab")
     os.close(outer)
+
+
+@pytest.mark.parametrize(
+    ("size", "expected", "most"),
+    [(1, 8, 0), (2, 8, 1), (3, 8, 1), (8, 8, 4), (8, 2, 6), (8, 1, 7), (8, 0, 7)],
+)
+def test_the_driver_leaves_room_for_what_is_expected(
+    front: Jobserver, size: int, expected: int, most: int
+) -> None:
+    front.expect(expected)
+    driver = open_tokens(front.addresses, size)
+    assert isinstance(driver, Jobserver)
+    assert all_of(driver) == most
+    assert not readable(driver)
+    front.expect(0)
+    assert most + all_of(driver) == size - 1
+    front.expect(expected)
+    front.give()
+    assert driver.take()
+    assert not driver.take()
+    driver.close()
 
 
 def killed_while_it_holds(pot: Jobserver) -> None:

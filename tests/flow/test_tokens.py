@@ -193,7 +193,8 @@ class Demo:
     def most_at_once(self, text: str | None = None) -> int:
         now = most = 0
         for mark in re.findall(r"^[+-]", text or self.log.read_text(), re.M):
-            now += 1 if mark == "+" else -1
+            # What had started before this text ends in it.
+            now = max(0, now + (1 if mark == "+" else -1))
             most = max(most, now)
         return most
 
