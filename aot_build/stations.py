@@ -93,9 +93,7 @@ class Stations:
         found = list(tasks)
         if not found:
             return
-        kernels = [task.action.kernel for task in found if isinstance(task, ActionTask)]
-        if modules := self.space.preloads.wanted(kernels):
-            self.space.executor.preload(modules)
+        self.space.preload_for(t.action.kernel for t in found if isinstance(t, ActionTask))
         limits = Limits(
             tokens=self.space.tokens,
             admission=self.space.admission,

@@ -281,6 +281,12 @@ class Workspace:
         if young:
             self.executor.preload(young, trusted=True)
 
+    def preload_for(self, kernels: Iterable[str]) -> None:
+        """Have actions of these kernels, a name an action, find imported what they will import, as
+        far as earlier builds tell and a trial allows."""
+        if modules := self.preloads.wanted(kernels):
+            self.executor.preload(modules)
+
     def code_digest(self, module: str) -> str:
         """Digest of a module's source, or of all that lie in the package of a backend that is
         one: salt for the keys of what it does."""
