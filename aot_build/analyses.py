@@ -13,7 +13,8 @@ from aot_build.core.configuration import Configuration
 from aot_build.core.kernel import Variant
 from aot_build.core.result import Failure
 from aot_build.execute.scheduler import Task
-from aot_build.stations import Outcome, Stations
+from aot_build.outcome import Outcome
+from aot_build.stations import Stations
 
 Group = tuple[Variant, ...]
 """The variants of one kernel and one target."""

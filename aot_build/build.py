@@ -18,9 +18,10 @@ from aot_build.execute.scheduler import Task
 from aot_build.graph.rebuilder import Decision
 from aot_build.locking import locked
 from aot_build.materialize import DamagedBlobs, ResultFolder
+from aot_build.outcome import Outcome
 from aot_build.plan import Plan, Planned, Planner
 from aot_build.request import Request
-from aot_build.stations import STAGE_LOST, Outcome, Stations
+from aot_build.stations import STAGE_LOST, Stations
 from aot_build.watch import keep_snapshot
 from aot_build.workspace import Workspace
 

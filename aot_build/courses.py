@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from aot_build.backends.protocol import Analysing
 from aot_build.execute.scheduler import Task
 from aot_build.graph.rebuilder import Decision
+from aot_build.outcome import Outcome
 from aot_build.plan import Planned
 from aot_build.stages import decide
-from aot_build.stations import ActionTask, Outcome, Stations
+from aot_build.stations import ActionTask, Stations
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,8 +20,9 @@ from aot_build.digest import blob_digest, key_digest
 from aot_build.errors import InternalError
 from aot_build.execute.scheduler import Task
 from aot_build.graph.rebuilder import Decision
+from aot_build.outcome import Outcome
 from aot_build.specs import RawRow, rows_from_code
-from aot_build.stations import Outcome, Stations
+from aot_build.stations import Stations
 
 GENERATED = "generated"
 """Folder of the build folder for the sources that functions write; first word of their roles."""

@@ -6,7 +6,6 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -27,6 +26,7 @@ from aot_build.graph.keys import action_key
 from aot_build.graph.rebuilder import Decision
 from aot_build.imports import ImportTask
 from aot_build.orders import work_order
+from aot_build.outcome import Outcome
 from aot_build.outputs import OutputProblem, collect
 from aot_build.store.history import Past
 from aot_build.store.local import GROUP
@@ -37,22 +37,6 @@ FLUSH_SHARE = 10
 STAGE_LOST = "what an earlier stage left is damaged in the cache"
 
 _reports = msgspec.msgpack.Decoder(WorkReport)
-
-
-@dataclass(slots=True)
-class Outcome:
-    """What came of one decision: a result or a failure."""
-
-    decision: Decision
-    result: ActionResult | None = None
-    trace: Trace | None = None
-    failure: Failure | None = None
-    executed: bool = False
-
-    def decided(self) -> Decision:
-        """What is known now that it has been carried out."""
-        was = self.decision
-        return Decision(was.action, was.base_key, self.result, self.trace, was.miss)
 
 
 class Stations:
@@ -208,17 +192,17 @@ class ActionTask(Task):
         self._seconds, self._cpu_seconds = end.seconds, end.cpu_seconds
         self._peak_bytes = end.peak_bytes
         if end.outcome != "ok":
-            return Failure(end.outcome, end.reason, self._log)
+            return self._failure(end.outcome, end.reason)
         report = _reports.decode(end.payload)
         if report.error is not None:
-            return Failure(report.outcome, report.error, self._log)
+            return self._failure(report.outcome, report.error)
         try:
             artifacts = collect(Path(self._folders[0]), self.action.outputs)
         except OutputProblem as problem:
             # What an analysis finds is metadata: it need not leave a file.
             if problem.outcome != "nothing" or not report.metadata:
                 reason = "\n".join(filter(None, (str(problem), last_lines(self._log))))
-                return Failure(problem.outcome, reason, self._log)
+                return self._failure(problem.outcome, reason)
             artifacts = ()
         return self._publish(report, artifacts)
 
@@ -241,6 +225,10 @@ class ActionTask(Task):
         return self._then(self.outcome) if self._then is not None else ()
 
     # Stations
+
+    def _failure(self, outcome: str, reason: str) -> Failure:
+        self._space.check_room()
+        return Failure(outcome, reason, self._log)
 
     def _found(self, decision: Decision) -> None:
         self.outcome.result, self.outcome.trace = decision.result, decision.trace
@@ -297,7 +285,7 @@ class ActionTask(Task):
         try:
             self._store(trace, key, result)
         except ChangedOutput as problem:
-            return Failure("error", str(problem), self._log)
+            return self._failure("error", str(problem))
         self._stations.published(self.key)
         past = Past(round(self._seconds, 3), round(self._cpu_seconds, 3), self._peak_bytes)
         space.history.note(self.family, self._name, past)

@@ -7,8 +7,8 @@ from aot_build.build import carry_out, unbuilt
 from aot_build.core.result import ActionResult, Miss
 from aot_build.events import VerifyRow
 from aot_build.graph.rebuilder import Rebuilder
+from aot_build.outcome import Outcome
 from aot_build.plan import Plan, Planned, make_plan
-from aot_build.stations import Outcome
 from aot_build.store.memory import MemoryStore
 from aot_build.workspace import Workspace
 

@@ -132,14 +132,24 @@ class Workspace:
     def leave_cache(self, error: OSError) -> None:
         """Go on without the cache directory, which takes no more."""
         if not self.cached:
-            raise EnvironmentProblem(
-                "no room for this build's own outputs",
-                {"folder": self.folder, "error": error},
-                "free some disk space and build again: what had finished is kept",
-            ) from error
+            raise self._no_room(error) from error
         self.emit(Notice(f"going on without a cache: {error}"))
         self.cached = False
         self.store = Tiered(LocalStore(self.work / "store"), self.store)
+
+    def check_room(self) -> None:
+        """An action has failed. Raise EnvironmentProblem where no other could do better: one line
+        for the disk rather than one for each kernel."""
+        found = os.statvfs(self.work)
+        if found.f_bavail == 0 or (found.f_files and found.f_favail == 0):
+            raise self._no_room("No space left on device")
+
+    def _no_room(self, error: object) -> EnvironmentProblem:
+        return EnvironmentProblem(
+            "no room for this build's own outputs",
+            {"folder": self.folder, "error": error},
+            "free some disk space and build again: what had finished is kept",
+        )
 
     def _claim_work_folder(self) -> tuple[Path, int]:
         """A folder for outputs and scratch, locked for as long as this process lives."""
