@@ -74,7 +74,8 @@ class Executor(Protocol):
 
     def preload(self, modules: Sequence[str], *, trusted: bool = False) -> None:
         """Import modules once for all later jobs, where that is possible without threads;
-        `trusted` ones are known to start none."""
+        `trusted` ones are known to start none. Jobs that are submitted before the next wait do
+        not wait for it."""
 
     def settled(self, modules: Sequence[str]) -> bool:
         """Whether what `preload` was asked for is imported, or given up."""

@@ -117,4 +117,5 @@ def test_trusted_modules_wait_for_no_trial(
     pool.submit(Job(1, "entries:null", b""))
     pool.wait()
     pool.preload(["harmless"], trusted=True)
+    pool.wait(0)
     assert loaded(pool)[0] is True
