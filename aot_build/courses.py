@@ -20,6 +20,8 @@ class Course:
     planned: Planned
     stage_steps: tuple[ActionTask | Decision, ...]
     own_step: ActionTask | Decision
+    twin: bool = False
+    """Whether its work is that of another variant, which was planned before."""
 
     def tasks(self) -> list[Task]:
         """What is to be run, in no order."""
@@ -36,7 +38,8 @@ class Course:
         failed = next((o.failure for o in self.stages if o.failure is not None), None)
         if failed is not None:
             return Outcome(self.planned.decision, failure=failed)
-        return _outcome(self.own_step)
+        found = _outcome(self.own_step)
+        return dataclasses.replace(found, executed=False) if self.twin else found
 
 
 def course(stations: Stations, planned: Planned) -> Course:
@@ -60,8 +63,9 @@ def course(stations: Stations, planned: Planned) -> Course:
 
     before = [step for step in steps if isinstance(step, ActionTask)]
     unkeyed = keyed if not own.base_key else None
+    twin = stations.knows(own.base_key)
     task = stations.task(own, planned.name, needs=(*needs, *before), decide=unkeyed)
-    return Course(planned, steps, task)
+    return Course(planned, steps, task, twin)
 
 
 def _imports(stations: Stations, planned: Planned) -> Sequence[Task]:

@@ -49,6 +49,10 @@ class Stations:
         self._unflushed: list[str] = []
         self._flush_at = 0.0
 
+    def knows(self, key: str) -> bool:
+        """Whether there is a task of this key."""
+        return key in self._by_key
+
     def task(self, decision: Decision, name: str, stage: str = "", **more: object) -> "ActionTask":
         """The task of a miss: the one that is there, where the same work was asked for before."""
         found = self._by_key.get(decision.base_key) if decision.base_key else None

@@ -234,3 +234,23 @@ def test_building_one_kernel_leaves_the_others_in_the_result(project):
     assert (summary["actions"], summary["executed"]) == (4, 4)
     assert set(project.artifacts()) == before
     assert project.build()["executed"] == 3
+
+
+def test_equal_work_under_two_names_is_done_once(project, tmp_path):
+    """And what it fails with is told of both."""
+    count = tmp_path / "count"
+    twin = project.path / "pyproject.toml"
+    more = '\n[[tool.aot-build.kernels]]\nname = "other"\nbackend = "python"\n'
+    more += 'source = "demo.generate:make"\nconfigs = [{ n = [1, 2, 3] }]\ntargets = ["cpu"]\n'
+    twin.write_text(twin.read_text() + more)
+    project.edit(
+        "demo/generate.py", "    Path", f"    open({str(count)!r}, 'a').write('x')\n    Path"
+    )
+    summary = project.build()
+    assert (summary["executed"], summary["hits"]) == (project.variants, 3)
+    assert count.read_text() == "xxx"
+    project.edit("demo/generate.py", "    Path", "    raise ValueError('no')\n    Path")
+    project.command("build", AOT_BUILD_SUMMARY=str(tmp_path / "summary.json"))
+    failed = json.loads((tmp_path / "summary.json").read_text())
+    assert failed["failed"] == 6 and {f["kernel"] for f in failed["failures"]} == {"table", "other"}
+    assert count.read_text() == "x" * 6
