@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -98,6 +99,66 @@ def test_workers_that_cannot_be_named(worker: object) -> None:
 def test_max_workers_is_checked() -> None:
     with pytest.raises(InputError):
         run_jobs_parallel(add, [1], max_workers=0)
+
+
+def overlapping(place, name=None):  # type: ignore[no-untyped-def]
+    """How many were there at once, this one included."""
+    mine = Path(place, str(os.getpid()))
+    mine.touch()
+    time.sleep(0.3)
+    there = len(os.listdir(place))
+    mine.unlink()
+    return there
+
+
+@pytest.mark.parametrize(
+    ("pyproject", "env", "most"),
+    [
+        ("jobs = 3", {}, 3),
+        ("jobs = 3", {"MAX_JOBS": "2"}, 2),
+        ("jobs = 3", {"MAX_JOBS": "2", "AOT_BUILD_JOBS": "1"}, 1),
+        (None, {"MAX_JOBS": "1"}, 1),
+    ],
+)
+def test_the_settings_of_the_build_hold(tmp_path, monkeypatch, pyproject, env, most) -> None:  # type: ignore[no-untyped-def]
+    for name in ("MAX_JOBS", "AOT_BUILD_JOBS"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    if pyproject is not None:
+        (tmp_path / "demo").mkdir()
+        table = f'[tool.aot-build]\npackage = "demo"\n{pyproject}\n'
+        (tmp_path / "pyproject.toml").write_text(table)
+    (tmp_path / "inner").mkdir()
+    monkeypatch.chdir(tmp_path / "inner")
+    place = tmp_path / "place"
+    place.mkdir()
+    jobs = [{"place": str(place), "name": f"job {n}"} for n in range(6)]
+    results = run_jobs_parallel(overlapping, jobs)
+    assert max(result.value for result in results) <= most
+    assert [result.label for result in results] == [f"job {n}" for n in range(6)]
+
+
+def test_memory_is_admitted_as_in_a_build(tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    """The first of an unknown family has all the room that it is guessed to need."""
+    monkeypatch.setenv("AOT_BUILD_MEM_PER_WORKER", str(1 << 50))
+    results = run_jobs_parallel(overlapping, [str(tmp_path)] * 4, max_workers=4)
+    assert results[0].value == 1 and results[0].peak_bytes < 1 << 30
+
+
+def test_time_outs_and_retries_of_the_build_hold(monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setenv("AOT_BUILD_TIMEOUT", "0.5")
+    monkeypatch.setenv("AOT_BUILD_RETRIES", "1")
+    (result,) = run_jobs_parallel("calls:behave", ["hang"])
+    assert (result.outcome, result.attempts, result.label) == ("timeout", 2, "hang")
+    monkeypatch.setenv("AOT_BUILD_RETRIES", "many")
+    with pytest.raises(InputError, match="retries"):
+        run_jobs_parallel("calls:behave", ["hang"])
+
+
+def test_a_job_without_a_name_is_labelled_by_its_parameters() -> None:
+    results = run_jobs_parallel(add, [{"a": 1, "b": 2}, (3, 4), 5])
+    assert [result.label for result in results] == ["a=1, b=2", "3, 4", "5"]
 
 
 SCRIPT = """
