@@ -22,10 +22,12 @@ from aot_build.execute.limits import worker_slots
 from aot_build.execute.pool import LocalPool
 from aot_build.execute.protocol import Job, JobEnd
 from aot_build.execute.scheduler import Limits, Scheduler, Task
-from aot_build.opening import bounds_above
+from aot_build.settings import load_bounds
 
 LOG_BYTES = 1 << 16
 LABEL_LENGTH = 120
+PRELOAD = (calls.__name__, __name__)
+"""The second for scripts, which workers load: they import this very module."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +79,12 @@ def run_jobs_parallel(
     jobs = list(jobs)
     if max_workers is not None and max_workers < 1:
         raise InputError("max_workers is less than 1", {"max_workers": max_workers})
-    bounds = bounds_above(Path.cwd())
+    bounds = load_bounds(_project_above(Path.cwd()), os.environ)
     slots = min(worker_slots(max_workers or bounds.jobs), len(jobs) or 1)
     with (
         tempfile.TemporaryDirectory(prefix="aot-build-") as folder,
         _adopting_orphans(),
-        LocalPool(slots, preload=(calls.__name__,), log=Path(folder, "forkserver.log")) as pool,
+        LocalPool(slots, preload=PRELOAD, log=Path(folder, "forkserver.log")) as pool,
     ):
         tasks = [
             _JobTask(
@@ -152,6 +154,12 @@ class _JobTask(Task):
 
     def settled(self, failure: Failure | None) -> Iterable[Task]:
         return ()
+
+
+def _project_above(folder: Path) -> Path | None:
+    """The nearest folder, this one or one above it, that has a pyproject.toml."""
+    folders = (folder, *folder.parents)
+    return next((each for each in folders if (each / "pyproject.toml").is_file()), None)
 
 
 def _label(job: Any) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from aot_build.backends.registry import Registry
 from aot_build.events import Emit
 from aot_build.request import Request
-from aot_build.settings import Bounds, Settings, load, load_bounds
+from aot_build.settings import Settings, load
 from aot_build.workspace import Workspace
 
 
@@ -49,9 +49,3 @@ def requirements(project: str, config_settings: Mapping[str, object]) -> list[st
     built = [spec for spec in settings.kernels if spec.targets] if settings else []
     backends = {spec.backend for spec in built}
     return sorted({need for name in backends for need in registry.get(name).requires})
-
-
-def bounds_above(folder: Path) -> Bounds:
-    """What bounds a build of the project at or above a folder. Raises InputError."""
-    projects = (each for each in (folder, *folder.parents) if (each / "pyproject.toml").is_file())
-    return load_bounds(next(projects, None), os.environ)
