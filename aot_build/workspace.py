@@ -24,7 +24,7 @@ from aot_build.core.trace import Trace
 from aot_build.digest import blob_digest, key_digest
 from aot_build.errors import EnvironmentProblem, InternalError
 from aot_build.events import Emit, Notice
-from aot_build.execute.admission import Admission
+from aot_build.execute.admission import LEAST, Admission
 from aot_build.execute.jobserver import Guest, Jobserver, open_tokens
 from aot_build.execute.limits import worker_slots
 from aot_build.execute.pool import LocalPool
@@ -236,7 +236,7 @@ class Workspace:
         """Lets work start while memory lasts."""
         admission = Admission(guess=self.settings.memory_per_worker)
         for family, peak in self.history.peaks().items():
-            admission.learn(family, peak)
+            admission.learn(family, max(peak, LEAST))
         return admission
 
     def next_id(self) -> int:

@@ -9,6 +9,8 @@ GIB = 1 << 30
 CAREFUL = 4 * GIB
 """What an action is expected to take of whose family nothing is known. Compilers of kernels have
 been seen to take 2 to 12 GB: the first of a family ends, or grows, before more are let in."""
+LEAST = 1 << 20
+"""What was over before it was looked at took something, and is known to be small."""
 SPARE = 0.05
 """Share of the room that stays free: for page tables, the driver and what measurements missed."""
 LOOK_SECONDS = 0.05
@@ -57,10 +59,10 @@ class Admission:
         self._running[id] = wanted
         self._reserved += wanted
 
-    def end(self, id: int, family: str, peak: int) -> None:
-        """It has ended, and took this much at most."""
+    def end(self, id: int, family: str, peak: int, *, done: bool) -> None:
+        """It has ended, and took this much at most; what was not `done` may have needed more."""
         self._reserved -= self._running.pop(id)
-        self.learn(family, peak)
+        self.learn(family, max(peak, LEAST) if done else peak)
 
     def learn(self, family: str, peak: int) -> None:
         """A task of the family has taken this much."""

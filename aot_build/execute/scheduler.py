@@ -247,7 +247,8 @@ class Scheduler:
         if self._limits.tokens is not None:
             self._limits.tokens.give()
         if self._limits.admission is not None:
-            self._limits.admission.end(end.id, task.family, end.peak_bytes)
+            done = end.outcome == "ok"
+            self._limits.admission.end(end.id, task.family, end.peak_bytes, done=done)
         self.tally.ended = self._clock()
         self.tally.cpu_seconds += end.cpu_seconds
         failure = task.end(end)

@@ -168,6 +168,13 @@ def test_memory_is_not_promised_twice(known: bool) -> None:
     assert [len(t.began) for t in tasks] == [1] * 20
 
 
+def test_what_was_too_short_to_be_looked_at_is_small() -> None:
+    pool = SimulatedPool(4)
+    tasks = [SimulatedTask(pool, 1, family="f") for _ in range(13)]
+    tally = simulate(pool, tasks, Limits(admission=Admission(room=lambda: GIB))).tally
+    assert tally.ended - tally.began == 1 + 12 / 4
+
+
 def test_what_does_not_fit_runs_alone() -> None:
     pool = SimulatedPool(4)
     huge = SimulatedTask(pool, 1, bytes=9 * GIB, memory=9 * GIB, seconds=1)
