@@ -282,7 +282,9 @@ class Planner:
     def _configuration(self, variant: Variant) -> Configuration:
         backend = self._space.registry.get(variant.kernel.backend)
         key = (backend.name, str(variant.target))
-        if key not in self._configurations:
+        known = self._configurations.get(key)
+        # What a listing generates has a role of its own from the end of that listing on.
+        if known is None or known.roles is not self._space.roles:
             settings = self._space.settings
             self._configurations[key] = Configuration(
                 toolchain=self._space.toolchain_for(backend.toolchain, variant),

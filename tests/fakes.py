@@ -86,6 +86,7 @@ class SimulatedTask(Task):
         super().__init__(f"task {self.number}", **more)
         self.takes, self.bytes = takes, bytes
         self.outcomes, self.reveal, self.busy = outcomes, reveal, busy
+        self.reveal_failed: Callable[[], Iterable[Task]] = lambda: ()
         self.failure: Failure | None = None
         self.began: list[float] = []
         self.slots: list[int] = []
@@ -114,7 +115,7 @@ class SimulatedTask(Task):
     def settled(self, failure: Failure | None) -> Iterable[Task]:
         self.failure = failure
         self.settlements += 1
-        return self.reveal() if failure is None else ()
+        return self.reveal() if failure is None else self.reveal_failed()
 
 
 def simulate(pool: SimulatedPool, tasks: Sequence[Task], limits: Limits | None = None) -> Scheduler:

@@ -141,7 +141,8 @@ class LocalPool:
 
     def settled(self, modules: Sequence[str]) -> bool:
         """Whether what `preload` was asked for is imported, or given up."""
-        return self._settled.issuperset(modules) or not (self._server or self._starts_left)
+        # One that died on it is replaced here, as those who wait for an import submit no job.
+        return self._settled.issuperset(modules) or self._serving() is None
 
     def sizes(self) -> Mapping[int, int]:
         """Bytes that running jobs occupy; see Executor."""

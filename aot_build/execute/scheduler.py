@@ -143,24 +143,31 @@ class Scheduler:
             self._limits.turn()
             self._take_ends()
 
-    def add(self, tasks: Iterable[Task]) -> None:
-        """Add tasks that are not there yet, with what they need. Raises Cycle."""
+    def add(self, tasks: Iterable[Task], after: float = 0.0) -> None:
+        """Add tasks that are not there yet, with what they need. Raises Cycle.
+
+        `after` is the chain of what has revealed them.
+        """
         added = {t: None for t in _with_needs(tasks) if not t.over and t not in self._known}
         self._known.update(added)
+        for task in added:
+            task.chain = max(task.chain, after)
         self.tally.total += len(added)
         self._order.add(
             (t, FIRST if t.reveals else t.seconds, [n for n in t.needs if not n.over])
             for t in added
         )
         for task in added:
-            if lost := next((need for need in task.needs if need.failed), None):
+            lost = None if task.over else next((n for n in task.needs if n.failed), None)
+            if lost is not None:
                 self._skip([task, *self._order.fail(task)], f"not started: {lost} failed")
 
     # Starting
 
     def _start_ready(self) -> None:
-        if self._stopping:
-            self._skip(self._order.drain(), "not started: another kernel failed")
+        while self._stopping and (len(self._order) or self._busy):
+            busy, self._busy = self._busy, []
+            self._skip([*busy, *self._order.drain()], "not started: another kernel failed")
         if self._busy and self._clock() - self._busy_since >= BUSY_SECONDS:
             for task in self._busy:
                 self._order.put_back(task)
@@ -262,28 +269,33 @@ class Scheduler:
             task.retry(failure)
             self._order.put_back(task)
             return
-        task.chain = end.seconds + max((need.chain for need in task.needs), default=task.chain)
-        self.tally.critical_path = max(self.tally.critical_path, task.chain)
-        self._settle(task, failure)
+        self._settle(task, failure, end.seconds)
 
-    def _settle(self, task: Task, failure: Failure | None) -> None:
-        self._end(task, failed=failure is not None)
+    def _settle(self, task: Task, failure: Failure | None, seconds: float = 0.0) -> None:
+        """It has ended for good, after a job of so many seconds."""
+        task.chain = seconds + max(task.chain, *(need.chain for need in task.needs), 0.0)
+        self.tally.critical_path = max(self.tally.critical_path, task.chain)
         if failure is None:
+            self._end(task, failed=False)
             self._order.end(task)
-        else:
-            self._stopping = self._stopping or not self._limits.keep_going
-        lost = self._order.fail(task) if failure is not None else []
-        revealed = list(task.settled(failure))
-        for each in revealed:
-            each.chain = max(each.chain, task.chain)
-        self.add(revealed)
+            self.add(task.settled(None), task.chain)
+            return
+        self._stopping = self._stopping or not self._limits.keep_going
+        lost = self._order.fail(task)
+        self._end(task, failed=True)
+        # What is revealed may need what is lost with it.
+        for each in lost:
+            each.failed = True
+        self.add(task.settled(failure), task.chain)
         self._skip(lost, f"not started: {task} failed")
 
     def _skip(self, tasks: Sequence[Task], why: str) -> None:
         for task in tasks:
             self._order.fail(task)
+            task.failed = True
+        for task in tasks:
             self._end(task, failed=True)
-            self.add(task.settled(Failure("skipped", why)))
+            self.add(task.settled(Failure("skipped", why)), task.chain)
 
     def _end(self, task: Task, *, failed: bool) -> None:
         task.over, task.failed = True, failed

@@ -1,5 +1,7 @@
 """What the forkserver imports for all later jobs."""
 
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -119,3 +121,35 @@ def test_trusted_modules_wait_for_no_trial(
     pool.preload(["harmless"], trusted=True)
     pool.wait(0)
     assert loaded(pool)[0] is True
+
+
+def _is_settled(pool: LocalPool, module: str) -> bool:
+    pool.wait(0)
+    return pool.settled([module])
+
+
+def test_a_forkserver_that_is_killed_at_an_import_is_replaced(
+    pool: LocalPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever waits for the import submits no job that would have it replaced."""
+    started = tmp_path / "started"
+    code = f"import time; open({str(started)!r}, 'a').write('.'); time.sleep(0.5)"
+    (tmp_path / "slow_import.py").write_text(code)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    pool.start()
+    pool.preload(["slow_import"], trusted=True)
+    assert not _is_settled(pool, "slow_import")
+    assert eventually(started.exists, 10)
+    assert pool.server_pid is not None
+    os.kill(pool.server_pid, signal.SIGKILL)
+    assert eventually(lambda: _is_settled(pool, "slow_import"), 20)
+    assert started.read_text() == ".." and not pool.refused
+
+
+def test_an_import_that_ends_every_forkserver_is_given_up(pool: LocalPool) -> None:
+    pool.start()
+    pool.preload(["ends_process"], trusted=True)
+    assert eventually(lambda: _is_settled(pool, "ends_process"), 20)
+    pool.submit(Job(1, "entries:null", b""))
+    (end,) = pool.wait()
+    assert end.outcome == "lost"

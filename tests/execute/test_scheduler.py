@@ -8,8 +8,10 @@ from hypothesis import strategies as st
 
 from aot_build.execute.admission import GIB, Admission
 from aot_build.execute.order import Cycle
-from aot_build.execute.scheduler import Limits, Task
+from aot_build.execute.scheduler import Limits, Scheduler, Task
 from tests.fakes import SimulatedPool, SimulatedTask, simulate
+
+OUTCOMES = st.sampled_from(["ok", "ok", "error", "crashed", "memory", "lost"])
 
 
 def test_longest_first_on_two_slots() -> None:
@@ -213,3 +215,115 @@ def test_any_graph_on_any_number_of_slots(slots, rows) -> None:  # type: ignore[
         busy = sum(task.takes * len(task.began) for task in tasks)
         assert tally.ended - tally.began >= busy / count - 1e-6
     assert outcomes[0] == outcomes[1]
+
+
+def _checked(pool: SimulatedPool, tasks: list[SimulatedTask], scheduler: Scheduler) -> None:
+    """Everything that became known has settled once, and nothing ran without what it needs."""
+    assert [task.settlements for task in tasks] == [1] * len(tasks)
+    assert all(task.over for task in tasks)
+    assert scheduler.tally.done == scheduler.tally.total == len(tasks)
+    for task in tasks:
+        if any(need.failed for need in task.needs):
+            assert task.failure is not None and not task.began, task
+
+
+def test_what_is_revealed_may_need_a_chain_that_has_failed() -> None:
+    """Two tasks that come together, one after the other, after what failed: each settles once."""
+    pool = SimulatedPool(1)
+    bad = SimulatedTask(pool, 1, outcomes=["error"], seconds=9)
+    tasks = [bad]
+
+    def reveal() -> list[Task]:
+        first = SimulatedTask(pool, 1, needs=[bad])
+        tasks.extend([first, SimulatedTask(pool, 1, needs=[first])])
+        return list(tasks[2:])
+
+    tasks.append(SimulatedTask(pool, 1, reveal=reveal))
+    scheduler = simulate(pool, list(tasks))
+    _checked(pool, tasks, scheduler)
+
+
+@pytest.mark.parametrize("who", [0, 1])
+def test_what_a_failure_reveals_may_need_what_is_lost_with_it(who: int) -> None:
+    pool = SimulatedPool(1)
+    bad = SimulatedTask(pool, 1, outcomes=["error"])
+    lost = [SimulatedTask(pool, 1, needs=[bad]) for _ in range(3)]
+    tasks = [bad, *lost]
+
+    def reveal() -> list[Task]:
+        tasks.append(SimulatedTask(pool, 1, needs=[lost[2]]))
+        return [tasks[-1]]
+
+    (bad, lost[0])[who].reveal_failed = reveal
+    scheduler = simulate(pool, list(tasks))
+    _checked(pool, tasks, scheduler)
+    assert tasks[-1].failure is not None and tasks[-1].failure.outcome == "skipped"
+
+
+def test_nothing_begins_after_the_first_failure() -> None:
+    """Neither what waited for somebody outside the build, nor what is revealed later."""
+    pool = SimulatedPool(3)
+    busy = SimulatedTask(pool, 1, busy=1, seconds=1)
+    tasks = [SimulatedTask(pool, 1, outcomes=["error"], seconds=9), busy]
+
+    def reveal() -> list[Task]:
+        tasks.append(SimulatedTask(pool, 1))
+        return [tasks[-1]]
+
+    tasks.append(SimulatedTask(pool, 2, reveal=reveal, seconds=5))
+    scheduler = simulate(pool, list(tasks), Limits(keep_going=False))
+    _checked(pool, tasks, scheduler)
+    assert not busy.began and not tasks[-1].began
+
+
+def test_the_critical_path_goes_through_what_revealed() -> None:
+    """Also where what is revealed needs something else besides, and where it was known before."""
+    pool = SimulatedPool(3)
+    short, shared = SimulatedTask(pool, 1), SimulatedTask(pool, 2)
+    late = SimulatedTask(pool, 4, needs=[short])
+    question = SimulatedTask(pool, 5, reveal=lambda: [late, shared])
+    scheduler = simulate(pool, [question, shared, short])
+    assert scheduler.tally.critical_path == 9 and shared.chain == 2
+
+
+@given(st.data())
+def test_any_graph_that_grows_while_it_is_worked_off(data: st.DataObject) -> None:
+    """Tasks that reveal others when they end or fail, which need any that were made before."""
+    slots = data.draw(st.integers(1, 4), "slots")
+    keep_going = data.draw(st.booleans(), "keep going")
+    pool, pot = SimulatedPool(slots), Pot(data.draw(st.integers(1, 4), "tokens"))
+    tasks: list[SimulatedTask] = []
+    left = 14
+
+    def some() -> list[Task]:
+        nonlocal left
+        made: list[Task] = []
+        for _ in range(data.draw(st.integers(0, min(left, 3)), "revealed")):
+            left -= 1
+            needs = data.draw(st.sets(st.sampled_from([None, *tasks]), max_size=2), "needs")
+            task = SimulatedTask(
+                pool,
+                data.draw(st.integers(1, 5), "takes"),
+                seconds=data.draw(st.integers(0, 5), "seconds"),
+                outcomes=data.draw(st.lists(OUTCOMES, min_size=1, max_size=3), "outcomes"),
+                retries=1,
+                busy=data.draw(st.integers(0, 2), "busy"),
+                bytes=(size := data.draw(st.integers(1, 3), "GiB") * GIB),
+                memory=size,
+                needs=[need for need in tasks if need in needs],
+                reveal=some,
+                reveals=data.draw(st.booleans(), "reveals"),
+            )
+            task.reveal_failed = some
+            tasks.append(task)
+            made.append(task)
+        return data.draw(st.permutations(made), "order")
+
+    try:
+        limits = Limits(pot, Admission(room=lambda: 4 * GIB), keep_going)
+        scheduler = simulate(pool, some(), limits)
+        _checked(pool, tasks, scheduler)
+        assert pot.held == 0
+        assert scheduler.tally.critical_path <= scheduler.tally.ended - scheduler.tally.began + 1e-6
+    finally:
+        pot.close()

@@ -54,6 +54,18 @@ def test_generated_sources_are_inputs_of_their_rows_alone(generated, new_project
     assert new_project("elsewhere", elsewhere).build()["executed"] == 0
 
 
+def test_places_of_generated_files_read_the_same_whenever_they_are_known(generated):
+    """In flags too, and whether another kernel was planned before the rows were listed or after."""
+    generated.edit("demo/rows.py", '{"NAME": name,', '{"NAME": name, "flags": [f"-I{out_dir}"],')
+    plain = (
+        '[[tool.aot-build.kernels]]\nname = "plain"\nbackend = "cpp"\nsource = "demo/plain.cpp"\n'
+    )
+    generated.write({"demo/plain.cpp": "int plain;\n", "pyproject.toml": GENERATED + plain})
+    assert generated.build()["executed"] == 6
+    generated.edit("demo/plain.cpp", "plain", "simple")
+    assert {m["kernel"] for m in generated.build()["misses"]} == {"plain"}
+
+
 def test_specs_of_one_kernel_do_not_share_their_generated_sources(generated):
     override = (
         '[[tool.aot-build.overrides]]\nif = { target = "cpu:x86-64-v3" }\n'
