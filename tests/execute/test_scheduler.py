@@ -122,7 +122,7 @@ class Pot:
         self._reader, self._writer = os.pipe()
         os.set_blocking(self._reader, False)
         os.write(self._writer, b"+" * size)
-        self.held = self.most = 0
+        self.held = self.most = self.recovered = 0
 
     def take(self) -> bool:
         try:
@@ -137,6 +137,9 @@ class Pot:
         self.held -= 1
         os.write(self._writer, b"+")
 
+    def recover(self) -> None:
+        self.recovered += 1
+
     def fileno(self) -> int:
         return self._reader
 
@@ -150,6 +153,7 @@ def test_a_token_each() -> None:
     tasks = [SimulatedTask(pool, 1, outcomes=["crashed", "error"], retries=1) for _ in range(20)]
     simulate(pool, tasks, Limits(tokens=pot))
     assert (pot.held, pot.most, pool.most) == (0, 3, 3)
+    assert pot.recovered == 20  # Once for each crash, never for an error.
     pot.close()
 
 
