@@ -64,6 +64,17 @@ def write_atomic(path: Path, content: bytes, *, sync: bool = False) -> None:
         temporary.write_bytes(content)
 
 
+def read_at_once(path: Path) -> bytes:
+    """A file's bytes; nothing where it is a pipe, for which others would wait. Raises OSError."""
+    # It changes nothing for a regular file.
+    with open(path, "rb", buffering=0, opener=_open_at_once) as stream:
+        return stream.read()
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
 def sync_file(path: Path) -> None:
     """Have a file's bytes on disk before its name is relied upon."""
     descriptor = os.open(path, os.O_RDONLY)

@@ -19,7 +19,7 @@ from pathlib import Path
 import msgspec
 
 from aot_build.core.work import WorkReport
-from aot_build.files import write_atomic
+from aot_build.files import read_at_once, write_atomic
 from aot_build.toolchains.distributions import Distributions
 
 FOLDER = "preloads-v1"
@@ -127,7 +127,7 @@ class Preloads:
 def _read(path: Path) -> Learned:
     """The record; an empty one where there is none, or none that can be read."""
     try:
-        found = msgspec.json.decode(path.read_bytes(), type=Learned)
+        found = msgspec.json.decode(read_at_once(path), type=Learned)
     except (OSError, msgspec.MsgspecError):
         return Learned()
     # It may come with a shared cache: only what reads like a module is taken for one.

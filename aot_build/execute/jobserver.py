@@ -152,6 +152,16 @@ class Jobserver:
             if not self._closed:
                 self._settle()
 
+    def recover(self) -> None:
+        """Make good what the tools of a job held that was ended from outside.
+
+        Those of other jobs may hold some just now: see `refill`. Nothing is done while the front
+        end has tools, which hold theirs for long: the end of its command makes the pot whole.
+        """
+        with self._locked():
+            if not self._closed and not self._read(_FRONT):
+                self._settle()
+
     def bury(self) -> None:
         """Take over from a driver that is gone: what it held goes back into the pot."""
         with self._locked():
@@ -258,6 +268,9 @@ class Guest:
             os.write(self._pot, self._taken.pop())
         else:
             self._own_is_out = False
+
+    def recover(self) -> None:
+        """Its owner's affair."""
 
     def close(self) -> None:
         """Give back what is held, and leave. Idempotent."""

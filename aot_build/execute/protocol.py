@@ -93,5 +93,8 @@ class Tokens(Protocol):
     def give(self) -> None:
         """Put one back that was taken here."""
 
+    def recover(self) -> None:
+        """A job was ended from outside: its tools may have held tokens, which nobody gives back."""
+
     def fileno(self) -> int:
         """A descriptor that is readable while there may be a token."""

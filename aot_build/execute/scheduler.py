@@ -253,6 +253,8 @@ class Scheduler:
         heapq.heappush(self._slots, slot)
         if self._limits.tokens is not None:
             self._limits.tokens.give()
+            if end.outcome not in ("ok", "error"):
+                self._limits.tokens.recover()
         if self._limits.admission is not None:
             done = end.outcome == "ok"
             self._limits.admission.end(end.id, task.family, end.peak_bytes, done=done)

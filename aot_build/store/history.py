@@ -9,22 +9,29 @@ import contextlib
 import statistics
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
 
-from aot_build.files import write_atomic
+from aot_build.files import read_at_once, write_atomic
 
 FOLDER = "history-v1"
 KEPT = 20_000
 """Actions of a family that are remembered; the oldest names go first."""
 
+_Seconds = Annotated[float, Meta(ge=0.0, le=1e8)]
+"""At most three years. A number that is not one compares with none, so that what is ordered by it
+would never be found again; a damaged or hostile record says such things."""
+_Bytes = Annotated[int, Meta(ge=0, le=1 << 50)]
+
 
 class Past(msgspec.Struct, array_like=True, frozen=True):
     """What one action took. Times in seconds, memory with its children in bytes."""
 
-    seconds: float = 0.0
-    cpu_seconds: float = 0.0
-    peak_bytes: int = 0
+    seconds: _Seconds = 0.0
+    cpu_seconds: _Seconds = 0.0
+    peak_bytes: _Bytes = 0
 
 
 _Families = dict[str, dict[str, Past]]
@@ -89,6 +96,6 @@ class History:
 
 def _read(path: Path) -> _Families:
     try:
-        return _families.decode(path.read_bytes())
+        return _families.decode(read_at_once(path))
     except (OSError, msgspec.MsgspecError):
         return {}

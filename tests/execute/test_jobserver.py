@@ -92,6 +92,27 @@ def test_the_end_of_a_command_makes_good_what_its_tools_lost(
     assert not driver.take()
 
 
+def test_what_the_tools_of_a_killed_worker_held_is_made_good() -> None:
+    driver = open_tokens((), 4)
+    assert isinstance(driver, Jobserver)
+    assert driver.take() and driver.take()
+    os.read(driver.fileno(), 2)  # A ninja of the first one, which then ends with it.
+    driver.give()
+    assert driver.take() and not driver.take()
+    driver.give()
+    driver.recover()
+    assert all_of(driver) == 3
+    driver.close()
+
+
+def test_what_tools_of_the_front_end_hold_is_not_made_good_for_a_worker(
+    front: Jobserver, driver: Jobserver
+) -> None:
+    os.read(front.fileno(), 2)
+    driver.recover()
+    assert not driver.take()
+
+
 def test_what_is_given_back_too_often_is_taken_out(front: Jobserver, driver: Jobserver) -> None:
     os.write(front.fileno(), b"++")
     front.refill()

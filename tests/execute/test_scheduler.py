@@ -124,7 +124,7 @@ class Pot:
         self._reader, self._writer = os.pipe()
         os.set_blocking(self._reader, False)
         os.write(self._writer, b"+" * size)
-        self.held = self.most = 0
+        self.held = self.most = self.recovered = 0
 
     def take(self) -> bool:
         try:
@@ -139,6 +139,9 @@ class Pot:
         self.held -= 1
         os.write(self._writer, b"+")
 
+    def recover(self) -> None:
+        self.recovered += 1
+
     def fileno(self) -> int:
         return self._reader
 
@@ -152,6 +155,7 @@ def test_a_token_each() -> None:
     tasks = [SimulatedTask(pool, 1, outcomes=["crashed", "error"], retries=1) for _ in range(20)]
     simulate(pool, tasks, Limits(tokens=pot))
     assert (pot.held, pot.most, pool.most) == (0, 3, 3)
+    assert pot.recovered == 20  # Once for each crash, never for an error.
     pot.close()
 
 
