@@ -22,6 +22,7 @@ KINDS = {
     "traces": "traces-v1",
     "blobs": "cas-v1",
     "history": "history-v1",
+    "preloads": "preloads-v1",
     "set_aside": "set-aside",
 }
 """What a cache holds, and where."""
