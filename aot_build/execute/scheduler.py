@@ -58,7 +58,8 @@ class Task(abc.ABC):
         self.alone = False
         """Whether nothing may run beside it: it ran out of memory before."""
         self.chain = 0.0
-        """Seconds of the longest chain of executed tasks that ends with this one."""
+        """Seconds of the longest chain of executed tasks that ends with this one; until it has
+        ended, of the one that revealed it."""
 
     def __str__(self) -> str:
         return self.label
@@ -261,11 +262,11 @@ class Scheduler:
             task.retry(failure)
             self._order.put_back(task)
             return
-        task.chain = end.seconds + max((need.chain for need in task.needs), default=task.chain)
-        self.tally.critical_path = max(self.tally.critical_path, task.chain)
-        self._settle(task, failure)
+        self._settle(task, failure, end.seconds)
 
-    def _settle(self, task: Task, failure: Failure | None) -> None:
+    def _settle(self, task: Task, failure: Failure | None, seconds: float = 0.0) -> None:
+        task.chain = seconds + max([task.chain, *(need.chain for need in task.needs)])
+        self.tally.critical_path = max(self.tally.critical_path, task.chain)
         self._end(task, failed=failure is not None)
         if failure is None:
             self._order.end(task)
@@ -274,7 +275,8 @@ class Scheduler:
         lost = self._order.fail(task) if failure is not None else []
         revealed = list(task.settled(failure))
         for each in revealed:
-            each.chain = max(each.chain, task.chain)
+            if each not in self._known:
+                each.chain = task.chain
         self.add(revealed)
         self._skip(lost, f"not started: {task} failed")
 
