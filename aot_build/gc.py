@@ -1,7 +1,6 @@
 """`aot-build gc`: which cache, which limits, and the report."""
 
 import os
-import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -10,13 +9,11 @@ from aot_build.errors import InputError
 from aot_build.opening import load_settings
 from aot_build.report.wording import count, volume
 from aot_build.request import Request
-from aot_build.settings.check import size
 from aot_build.settings.load import user_cache
 from aot_build.store.gc import Amount, Collected, Limits, collect
 
 DEFAULT = Limits(10 << 30, 90 * 86400.0)
 """Where no limit is given; where one is, the other does not apply."""
-UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 FOLDERS = ("cas-v1", "actions-v1", "CACHEDIR.TAG")
 
 
@@ -74,22 +71,6 @@ def _cache(project: Path, cache_dir: str | None) -> Path:
         return settings.cache_dir
     named = os.environ.get("AOT_BUILD_CACHE_DIR")
     return Path(named).expanduser().absolute() if named else user_cache()
-
-
-def byte_limit(text: str) -> int:
-    """`10GiB`, `500 MB`, a number of bytes, 0. Raises ValueError."""
-    try:
-        return 0 if text.strip() == "0" else size(text, {})
-    except InputError as error:
-        raise ValueError(f"not a size: {text!r}; write 10GiB, 500MB or bytes") from error
-
-
-def age_limit(text: str) -> float:
-    """`30d`, `12h`, `2 w`: seconds. Raises ValueError."""
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhdw])\s*", text.lower())
-    if found is None:
-        raise ValueError(f"not an age: {text!r}; write a number and s, m, h, d or w: 30d")
-    return float(found[1]) * UNITS[found[2]]
 
 
 def _limits(limits: Limits) -> str:
