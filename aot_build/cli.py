@@ -15,7 +15,8 @@ from pathlib import Path
 from types import FrameType
 
 from aot_build._version import VERSION
-from aot_build.errors import AotBuildError, EnvironmentProblem, InputError, did_you_mean
+from aot_build.arguments import Parser, add_gc_options, positive
+from aot_build.errors import AotBuildError, EnvironmentProblem, InputError
 from aot_build.report import streams
 from aot_build.report.display import add_options, open_console
 
@@ -231,24 +232,6 @@ def _gc(chosen: argparse.Namespace) -> int:
     return 0
 
 
-def _byte_limit(text: str) -> int:
-    from aot_build.gc import byte_limit
-
-    try:
-        return byte_limit(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def _age_limit(text: str) -> float:
-    from aot_build.gc import age_limit
-
-    try:
-        return age_limit(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
 def _clean(chosen: argparse.Namespace) -> int:
     from aot_build import snapshot
 
@@ -282,25 +265,8 @@ def _doctor(chosen: argparse.Namespace) -> int:
     return 0
 
 
-def _positive(text: str) -> int:
-    """A number of processes or variants: none of them would be nothing done, and called done."""
-    number = int(text) if text.strip().isdecimal() else 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
-    return number
-
-
-class _Parser(argparse.ArgumentParser):
-    """Names the nearest command when one is misspelt."""
-
-    def _check_value(self, action: argparse.Action, value: object) -> None:
-        if action.choices is not None and value not in action.choices:
-            hint = did_you_mean(str(value), map(str, action.choices))
-            raise argparse.ArgumentError(action, f"unknown choice {value!r}: {hint}")
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="aot-build", description="Compile kernels ahead of time, once.")
+    parser = Parser(prog="aot-build", description="Compile kernels ahead of time, once.")
     parser.add_argument("--version", action="version", version=f"aot-build {VERSION}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
 
@@ -314,7 +280,7 @@ def _parser() -> argparse.ArgumentParser:
         return added
 
     build = command("build", _build, "compile what is not built yet, into build/aot")
-    build.add_argument("--jobs", "-j", type=_positive, metavar="N", help="processes at once")
+    build.add_argument("--jobs", "-j", type=positive, metavar="N", help="processes at once")
     build.add_argument(
         "--keep-going",
         "-k",
@@ -327,7 +293,7 @@ def _parser() -> argparse.ArgumentParser:
     passes = command("passes", _passes, "print the passes of the modes")
     verify = command("verify", _verify, "build a sample again without the cache; compare bytes")
     verify.add_argument("--all", action="store_true", help="every variant instead of a sample")
-    verify.add_argument("--sample", type=_positive, default=10, metavar="N", help="default: 10")
+    verify.add_argument("--sample", type=positive, default=10, metavar="N", help="default: 10")
     for each in (build, plan, explain, passes, verify):
         each.add_argument("--target", "-t", action="append", metavar="T", help="repeatable")
         each.add_argument("--mode", "-m", metavar="M", help="debug, fast, release or tune")
@@ -339,22 +305,9 @@ def _parser() -> argparse.ArgumentParser:
     for each in (build, plan):
         each.add_argument("-C", dest="config", action="append", metavar="KEY=VALUE", help=SETTING)
     command("stats", _stats, "what the cache and the last build hold")
-    _add_gc_options(command("gc", _gc, "remove from the cache what was not used for longest"))
+    add_gc_options(command("gc", _gc, "remove from the cache what was not used for longest"))
     command("clean", _clean, "remove build/aot; the cache is left alone")
     trace = command("trace", _trace, "print the last build as a trace for ui.perfetto.dev")
     trace.add_argument("-o", "--output", metavar="FILE", help="default: standard output")
     command("doctor", _doctor, "find compilers; say what a missing one costs")
     return parser
-
-
-def _add_gc_options(gc: argparse.ArgumentParser) -> None:
-    gc.description = (
-        "Remove from the cache what was not used for longest, and what killed builds left there. "
-        "Safe beside running builds: what they use stays. "
-        "Without a limit: --max-size 10GiB --max-age 90d."
-    )
-    size, age = "results and their blobs: 10GiB, 500MB", "since the last use: 30d, 12h, 2w"
-    gc.add_argument("--max-size", type=_byte_limit, metavar="SIZE", help=size)
-    gc.add_argument("--max-age", type=_age_limit, metavar="AGE", help=age)
-    gc.add_argument("--dry-run", "-n", action="store_true", help="say it, and remove nothing")
-    gc.add_argument("--cache-dir", metavar="DIR", help="default: that of the project, or yours")

@@ -1,21 +1,19 @@
 """`aot-build gc`: which cache, which limits, and the report."""
 
 import os
-import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from aot_build.errors import InputError
 from aot_build.opening import load_settings
+from aot_build.report.wording import count, volume
 from aot_build.request import Request
-from aot_build.settings.check import size
 from aot_build.settings.load import user_cache
 from aot_build.store.gc import Amount, Collected, Limits, collect
 
 DEFAULT = Limits(10 << 30, 90 * 86400.0)
 """Where no limit is given; where one is, the other does not apply."""
-UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 FOLDERS = ("cas-v1", "actions-v1", "CACHEDIR.TAG")
 
 
@@ -42,11 +40,11 @@ class Report:
         found.append(f"{'would remove' if self.dry_run else 'removed'} {_amount(done.removed)}")
         found.append(f"{'would keep' if self.dry_run else 'kept'} {_amount(done.kept)}")
         if done.builds:
-            found.append(f"{many(done.builds, 'build')} at work")
+            found.append(f"{count(done.builds, 'build')} at work")
         if done.in_use:
-            found.append(f"{many(done.in_use, 'result')} beyond the limits may be in use: kept")
+            found.append(f"{count(done.in_use, 'result')} beyond the limits may be in use: kept")
         if done.unread:
-            found.append(f"{many(done.unread, 'result')} cannot be read: every blob was kept")
+            found.append(f"{count(done.unread, 'result')} cannot be read: every blob was kept")
         return found
 
 
@@ -75,26 +73,10 @@ def _cache(project: Path, cache_dir: str | None) -> Path:
     return Path(named).expanduser().absolute() if named else user_cache()
 
 
-def byte_limit(text: str) -> int:
-    """`10GiB`, `500 MB`, a number of bytes, 0. Raises ValueError."""
-    try:
-        return 0 if text.strip() == "0" else size(text, {})
-    except InputError as error:
-        raise ValueError(f"not a size: {text!r}; write 10GiB, 500MB or bytes") from error
-
-
-def age_limit(text: str) -> float:
-    """`30d`, `12h`, `2 w`: seconds. Raises ValueError."""
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhdw])\s*", text.lower())
-    if found is None:
-        raise ValueError(f"not an age: {text!r}; write a number and s, m, h, d or w: 30d")
-    return float(found[1]) * UNITS[found[2]]
-
-
 def _limits(limits: Limits) -> str:
     words = []
     if limits.max_bytes is not None:
-        words.append(f"at most {shown_size(limits.max_bytes)}")
+        words.append(f"at most {volume(limits.max_bytes)}")
     if limits.max_seconds is not None:
         words.append(f"used in the last {_shown_age(limits.max_seconds)}")
     return "keep " + ", ".join(words) + (" (the default)" if limits == DEFAULT else "")
@@ -102,28 +84,14 @@ def _limits(limits: Limits) -> str:
 
 def _amount(amount: Amount) -> str:
     counts = [
-        many(amount.results, "result"), many(amount.blobs, "blob"),
-        many(amount.traces, "trace"), many(amount.leftovers, "leftover"),
+        count(amount.results, "result"), count(amount.blobs, "blob"),
+        count(amount.traces, "trace"), count(amount.leftovers, "leftover"),
     ]  # fmt: skip
-    return f"{', '.join(counts)}: {shown_size(amount.bytes)}"
-
-
-def many(number: int, noun: str) -> str:
-    """A number of things."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def shown_size(amount: float) -> str:
-    """Bytes for people."""
-    for unit in ("bytes", "KiB", "MiB"):
-        if amount < 1024:
-            return f"{amount:.0f} {unit}" if unit == "bytes" else f"{amount:.1f} {unit}"
-        amount /= 1024
-    return f"{amount:.1f} GiB"
+    return f"{', '.join(counts)}: {volume(amount.bytes)}"
 
 
 def _shown_age(seconds: float) -> str:
     for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
         if seconds >= length and seconds % length == 0:
-            return many(int(seconds // length), unit)
+            return count(int(seconds // length), unit)
     return f"{seconds:g} seconds"

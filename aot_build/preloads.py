@@ -86,6 +86,7 @@ class Preloads:
         declared = set(kernels)
         known = {k: v for k, v in self._known.kernels.items() if k in declared}
         known |= {k: list(v)[:MOST_MODULES] for k, v in self._young.items() if k in declared}
+        known = {k: v for k, v in known.items() if v}
         named = {module for modules in known.values() for module in modules}
         young = {m: self._version(m) for m in refused if m in self._given}
         old = {m: v for m, v in self._known.refused.items() if m in named}

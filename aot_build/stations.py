@@ -36,6 +36,9 @@ FLUSH_SHARE = 10
 """Making results durable takes at most one part in this many of the time."""
 STAGE_LOST = "what an earlier stage left is damaged in the cache"
 
+Then = Callable[[Outcome], Iterable[Task]]
+"""What the end of an action reveals."""
+
 _reports = msgspec.msgpack.Decoder(WorkReport)
 
 
@@ -59,7 +62,7 @@ class Stations:
         return found or ActionTask(self, decision, name, stage, **more)  # type: ignore[arg-type]
 
     def ask(
-        self, decision: Decision, name: str, then: "Then", needs: Sequence[Task] = ()
+        self, decision: Decision, name: str, then: Then, needs: Sequence[Task] = ()
     ) -> Iterable[Task]:
         """Have `then` called with what a helper action found: at once for a hit, else once the
         task that is given has ended."""
@@ -118,9 +121,6 @@ class Stations:
         self._flush_at = ended + FLUSH_SHARE * (ended - began)
 
 
-Then = Callable[[Outcome], Iterable[Task]]
-
-
 class ActionTask(Task):
     """One action that is missing. `outcome` is complete once it has settled."""
 
@@ -133,7 +133,7 @@ class ActionTask(Task):
         *,
         needs: Sequence[Task] = (),
         decide: Callable[[], Decision] | None = None,
-        then: "Then | None" = None,
+        then: Then | None = None,
     ) -> None:
         """`name` names the action in the history. `decide` makes its key where that rests on what
         it `needs`; `then` gives what its end reveals."""

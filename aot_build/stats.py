@@ -10,9 +10,9 @@ from typing import Any
 
 from aot_build import snapshot
 from aot_build.errors import InputError
-from aot_build.gc import many, shown_size
 from aot_build.layout import MANIFEST, RESULT
 from aot_build.opening import load_settings
+from aot_build.report.wording import count, volume
 from aot_build.request import Request
 from aot_build.store.leases import Leases
 from aot_build.store.log import BuildLog
@@ -22,6 +22,7 @@ KINDS = {
     "traces": "traces-v1",
     "blobs": "cas-v1",
     "history": "history-v1",
+    "preloads": "preloads-v1",
     "set_aside": "set-aside",
 }
 """What a cache holds, and where."""
@@ -46,17 +47,17 @@ class Stats:
 
     def lines(self) -> list[str]:
         """For people."""
-        size = f"{self.blob_bytes / 2**20:.1f} MiB"
-        found = [f"cache {self.cache_dir}: {self.results} results, {self.blobs} blobs, {size}"]
+        held = f"{count(self.results, 'result')}, {count(self.blobs, 'blob')}"
+        found = [f"cache {self.cache_dir}: {held}, {volume(self.blob_bytes)}"]
         if self.live_builds:
-            found.append(f"  {many(self.live_builds, 'build')} at work")
+            found.append(f"  {count(self.live_builds, 'build')} at work")
         if self.set_aside:
-            found.append(f"  {self.set_aside} damaged files were set aside")
+            found.append(f"  set aside: {count(self.set_aside, 'damaged file')}")
         for name, row in self.kernels.items():
+            variants, hits = count(int(row["variants"]), "variant"), count(int(row["hits"]), "hit")
             found.append(
-                f"{name}: {row['variants']:.0f} variants, {row['hits']:.0f} hits and "
-                f"{row['built']:.0f} built the last time, {row['seconds']:.1f} s to compile, "
-                f"{shown_size(row['bytes'])}"
+                f"{name}: {variants}, {hits} and {row['built']:.0f} built the last time, "
+                f"{row['seconds']:.1f} s to compile, {volume(row['bytes'])}"
             )
         return found
 
@@ -102,14 +103,14 @@ def _bytes(folder: Path, package: str) -> dict[str, int]:
 
 
 def _count(folder: Path) -> tuple[int, int]:
-    count = size = 0
+    number = size = 0
     for root, _, names in os.walk(folder):
         for name in names:
             # A build may be writing, and take its temporary files away, at the same time.
             with contextlib.suppress(OSError):
                 size += os.stat(os.path.join(root, name)).st_size
-                count += 1
-    return count, size
+                number += 1
+    return number, size
 
 
 def _kernels(log: BuildLog, sizes: dict[str, int]) -> dict[str, dict[str, float]]:

@@ -1,4 +1,4 @@
-"""The rooms, opened for one build of one project: what plan, scheduler and build share."""
+"""The rooms, opened for one build of one project: what plan, stations and build share."""
 
 import contextlib
 import fcntl

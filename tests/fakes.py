@@ -40,9 +40,6 @@ class SimulatedPool:
         self._bytes += task.bytes
         self.most_bytes = max(self.most_bytes, self._bytes)
 
-    def free_slots(self) -> int:
-        return self.slots - len(self._ends)
-
     def wait(self, timeout: float | None = None, wake: int | None = None) -> list[JobEnd]:
         if not self._ends:
             return []

@@ -14,6 +14,8 @@ import traceback
 
 import msgspec
 
+from aot_build.core.ending import ERROR, ProgramDied, end_of_exception
+
 _START = (
     "import sys; sys.path[:] = sys.argv[2:]; "
     "from aot_build.backends.fresh import main; main(int(sys.argv[1]))"
@@ -26,7 +28,8 @@ class Raised(msgspec.Struct, tag=True, array_like=True, frozen=True):
     module: str
     name: str
     text: str
-    of_memory: bool
+    end: str
+    """Of the program that led to it: see core/ending.py."""
 
 
 class Returned(msgspec.Struct, tag=True, array_like=True, frozen=True):
@@ -60,8 +63,11 @@ def perform_afresh(payload: bytes) -> bytes:
     answered = _answers.decode(answer)
     if isinstance(answered, Returned):
         return answered.answer
-    kind = MemoryError if answered.of_memory else Exception
-    raise type(answered.name, (kind,), {"__module__": answered.module})(answered.text)
+    died = None if answered.end == ERROR else ProgramDied(answered.end, answered.text)
+    if died is not None and answered.name == ProgramDied.__qualname__:
+        raise died
+    kind = type(answered.name, (Exception,), {"__module__": answered.module})
+    raise kind(answered.text) from died
 
 
 def main(descriptor: int) -> None:
@@ -73,8 +79,8 @@ def main(descriptor: int) -> None:
         answer = Returned(perform(sys.stdin.buffer.read()))
     except BaseException as error:
         traceback.print_exc()
-        name, of_memory = type(error).__qualname__, isinstance(error, MemoryError)
-        answer = Raised(type(error).__module__, name, str(error), of_memory)
+        kind, end = type(error), end_of_exception(error)
+        answer = Raised(kind.__module__, kind.__qualname__, str(error), end)
     with open(descriptor, "wb") as channel:
         channel.write(msgspec.msgpack.encode(answer))
     for stream in (sys.stdout, sys.stderr):

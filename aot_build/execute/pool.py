@@ -100,10 +100,6 @@ class LocalPool:
         self._queue.append(job)
         self._fill()
 
-    def free_slots(self) -> int:
-        """How many more jobs would start at once."""
-        return max(0, self.slots - len(self._running) - len(self._queue))
-
     def wait(self, timeout: float | None = None, wake: int | None = None) -> list[JobEnd]:
         """The jobs that ended since the last call; see Executor."""
         if wake is not None:

@@ -57,9 +57,6 @@ class Executor(Protocol):
     def submit(self, job: Job) -> None:
         """Queue a job: it starts at once where a slot is free."""
 
-    def free_slots(self) -> int:
-        """How many more jobs would start at once."""
-
     def wait(self, timeout: float | None = None, wake: int | None = None) -> list[JobEnd]:
         """The jobs that ended since the last call; blocks up to `timeout` seconds for the first,
         or until the descriptor `wake` is readable.

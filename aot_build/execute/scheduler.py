@@ -58,7 +58,8 @@ class Task(abc.ABC):
         self.alone = False
         """Whether nothing may run beside it: it ran out of memory before."""
         self.chain = 0.0
-        """Seconds of the longest chain of executed tasks that ends with this one."""
+        """Seconds of the longest chain of executed tasks that ends with this one; until it has
+        ended, of the one that revealed it."""
 
     def __str__(self) -> str:
         return self.label

@@ -1,4 +1,4 @@
-"""Words that the displays and the tally share."""
+"""Words that displays, tallies and reports share."""
 
 from typing import TextIO
 
@@ -22,6 +22,17 @@ def outcome(word: str) -> str:
 def count(number: int, noun: str) -> str:
     """`1 variant`, `2 variants`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def volume(amount: float) -> str:
+    """Bytes: `512 bytes`, `1.5 MiB`."""
+    if amount < 1024:
+        return count(round(amount), "byte")
+    for unit in ("KiB", "MiB"):
+        amount /= 1024
+        if amount < 1024:
+            return f"{amount:.1f} {unit}"
+    return f"{amount / 1024:.1f} GiB"
 
 
 def duration(seconds: float) -> str:

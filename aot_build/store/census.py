@@ -11,6 +11,7 @@ import msgspec
 from aot_build.core.artifact import Artifact
 from aot_build.store.records import DamagedRecord, read_dated
 
+ADVICE = ("history-v1", "preloads-v1")
 TEMPORARY = re.compile(r"\..*\.tmp|\.probe\.[0-9a-f]+")
 """Names under which files are written before they are renamed; a killed build leaves some."""
 
@@ -59,7 +60,8 @@ class Census:
     traces: dict[str, File] = field(default_factory=dict)
     temporary: list[File] = field(default_factory=list)
     set_aside: list[File] = field(default_factory=list)
-    history: list[File] = field(default_factory=list)
+    advice: list[File] = field(default_factory=list)
+    """What builds learned for the next one of their package."""
 
 
 _results = msgspec.json.Decoder(_Result)
@@ -79,7 +81,8 @@ def take_census(root: Path) -> Census:
             kind[file.name.removesuffix(".t")] = file
     found.blobs = {f.name: f for f in _files(root / "cas-v1") if _settled(f, found)}
     found.set_aside = list(_files(root / "set-aside"))
-    found.history = [f for f in _files(root / "history-v1") if _settled(f, found)]
+    advice = (file for name in ADVICE for file in _files(root / name))
+    found.advice = [f for f in advice if _settled(f, found)]
     found.temporary += [f for f in _listed(root)[0] if TEMPORARY.fullmatch(f.name)]
     return found
 

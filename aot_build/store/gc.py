@@ -26,7 +26,7 @@ PAUSE = 0.002
 """Seconds between turns."""
 TEMPORARY_SECONDS = 3600.0
 SET_ASIDE_SECONDS = 7 * 86400.0
-HISTORY_SECONDS = 90 * 86400.0
+ADVICE_SECONDS = 90 * 86400.0
 BUSY = "another gc is at work on this cache"
 
 
@@ -47,7 +47,7 @@ class Amount:
     traces: int = 0
     """Trace lists and traces."""
     leftovers: int = 0
-    """Temporary files of killed builds, damaged files, durations of old projects."""
+    """Temporary files of killed builds, damaged files, what old projects learned."""
     bytes: int = 0
 
     def add(self, kind: str, file: File) -> None:
@@ -162,11 +162,11 @@ class _Collection:
             self._removed_unless(bool(census.unread) or name in named, "blobs", file)
 
     def _leftovers(self, census: Census) -> None:
-        history = self._limits.max_seconds or HISTORY_SECONDS
+        advice = self._limits.max_seconds or ADVICE_SECONDS
         for files, seconds in (
             (census.temporary, TEMPORARY_SECONDS),
             (census.set_aside, SET_ASIDE_SECONDS),
-            (census.history, history),
+            (census.advice, advice),
         ):
             for file in files:
                 self._removed_unless(not self._older(file, seconds), "leftovers", file)

@@ -122,12 +122,10 @@ def test_the_memory_of_a_child_counts(run: Run) -> None:
 def test_many_jobs(pool: LocalPool) -> None:
     for number in range(200):
         pool.submit(Job(number, "entries:echo", b"%d" % number))
-    assert pool.free_slots() == 0
     ends: dict[int, JobEnd] = {}
     while len(ends) < 200:
         ends |= {end.id: end for end in pool.wait()}
     assert {n: end.payload for n, end in ends.items()} == {n: b"%d" % n for n in range(200)}
-    assert pool.free_slots() == 2
     assert pool.wait() == []
 
 

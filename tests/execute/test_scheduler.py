@@ -47,6 +47,29 @@ def test_what_a_task_reveals_runs_too() -> None:
     assert tally.critical_path == 2 and tally.total == 5
 
 
+def test_the_critical_path_leads_through_questions_and_needs() -> None:
+    pool = SimulatedPool(2)
+    needed = SimulatedTask(pool, 1)
+    late: list[Task] = []
+
+    def reveal() -> list[Task]:
+        late.append(SimulatedTask(pool, 2, needs=[needed]))
+        return late
+
+    question = SimulatedTask(pool, 5, reveal=reveal, reveals=True)
+    assert simulate(pool, [question, needed]).tally.critical_path == 7
+
+
+def test_what_is_revealed_again_is_as_late_as_it_was() -> None:
+    pool = SimulatedPool(1)
+    first = SimulatedTask(pool, 1)
+    last = SimulatedTask(pool, 1, needs=[first])
+    quick = SimulatedTask(pool, 1, reveal=lambda: [first, last], reveals=True)
+    slow = SimulatedTask(pool, 5, reveal=lambda: [first], reveals=True)
+    tally = simulate(pool, [quick, slow]).tally
+    assert first.began == [7.0] and tally.critical_path == 5
+
+
 def test_a_failure_skips_what_depends_on_it_and_nothing_else() -> None:
     pool = SimulatedPool(1)
     bad = SimulatedTask(pool, 1, outcomes=["error"])

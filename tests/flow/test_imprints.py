@@ -26,6 +26,9 @@ PACKAGES = {
 }
 
 
+DIED = "import aot_build.core.ending; raise aot_build.core.ending"
+
+
 class Site:
     """Three packages in site-packages, a project, and a pool that may have imported them."""
 
@@ -144,6 +147,9 @@ def test_a_module_of_the_project_goes_before_an_installed_one(site: Site) -> Non
         ("import os; os._exit(3)", "crashed"),
         ("raise MemoryError", "memory"),
         ("raise ValueError('boom')", "error"),
+        ("import subprocess; subprocess.run(['sh', '-c', 'kill -11 $$'], check=True)", "crashed"),
+        ("raise OSError(12, 'no memory')", "memory"),
+        (f"{DIED}.ProgramDied('memory', 'cc1plus ran out of memory')", "memory"),
     ],
 )
 def test_an_action_ends_alike_in_a_fresh_interpreter(site: Site, body: str, outcome: str) -> None:

@@ -65,6 +65,14 @@ def test_only_what_an_installer_put_there(opened: Open, tmp_path: Path) -> None:
     assert opened().wanted(["table"] * 2) == []
 
 
+def test_nothing_learned_leaves_no_record(opened: Open, tmp_path: Path) -> None:
+    learn(opened)
+    assert not (tmp_path / "cache").exists()
+    learn(opened, "normal")
+    learn(opened)
+    assert opened().wanted(["table"] * 2) == [], "it imports nothing any more"
+
+
 def test_one_action_alone_gains_nothing(opened: Open) -> None:
     learn(opened, "normal")
     preloads = opened()

@@ -151,14 +151,15 @@ def test_what_was_set_aside_is_kept_for_a_week(filled: Path) -> None:
     assert os.listdir(filled / "set-aside") == ["young"]
 
 
-def test_durations_of_old_projects_go(filled: Path) -> None:
+@pytest.mark.parametrize("folder", ["history-v1", "preloads-v1"])
+def test_what_old_projects_learned_goes(filled: Path, folder: str) -> None:
     for name, days in (("old", 40), ("young", 20)):
-        path = filled / "history-v1" / name
+        path = filled / folder / name
         path.parent.mkdir(exist_ok=True)
         path.touch()
         os.utime(path, (time.time() - days * DAY,) * 2)
     collect(filled, Limits(max_seconds=30 * DAY))
-    assert os.listdir(filled / "history-v1") == ["young"]
+    assert os.listdir(filled / folder) == ["young"]
 
 
 def test_a_result_that_lost_a_blob_goes_with_the_others(root: Path) -> None:
