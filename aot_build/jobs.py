@@ -8,6 +8,7 @@ dicts of those. A tuple arrives as a list. Nothing is pickled.
 import contextlib
 import os
 import tempfile
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,10 @@ LOG_BYTES = 1 << 16
 LABEL_LENGTH = 120
 PRELOAD = (calls.__name__, __name__)
 """The second for scripts, which workers load: they import this very module."""
+_lock = threading.Lock()
+_adopting = 0
+"""How many calls are under way, in threads of this process: it is one subreaper for all."""
+_adopted_before = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,14 +169,19 @@ def _project_above(folder: Path) -> Path | None:
 
 def _label(job: Any) -> str:
     """What a job is called where it is spoken of."""
+    try:
+        text = _described(job)
+    except Exception:
+        # It will be told that it cannot travel; the others can.
+        text = type(job).__name__
+    return text if len(text) <= LABEL_LENGTH else text[: LABEL_LENGTH - 3] + "..."
+
+
+def _described(job: Any) -> str:
     if isinstance(job, Mapping):
         name = job.get("name")
-        text = str(name) if name else ", ".join(f"{k}={v}" for k, v in job.items())
-    elif isinstance(job, (list, tuple)):
-        text = ", ".join(map(str, job))
-    else:
-        text = str(job)
-    return text if len(text) <= LABEL_LENGTH else text[: LABEL_LENGTH - 3] + "..."
+        return str(name) if name else ", ".join(f"{k}={v}" for k, v in job.items())
+    return ", ".join(map(str, job)) if isinstance(job, (list, tuple)) else str(job)
 
 
 def _tail(path: Path) -> str:
@@ -186,9 +196,16 @@ def _tail(path: Path) -> str:
 @contextlib.contextmanager
 def _adopting_orphans() -> Iterator[None]:
     """Have what a killed forkserver leaves behind come to this process, for the pool to find."""
-    before = process.is_subreaper()
-    process.become_subreaper()
+    global _adopting, _adopted_before
+    with _lock:
+        if not _adopting:
+            _adopted_before = process.is_subreaper()
+            process.become_subreaper()
+        _adopting += 1
     try:
         yield
     finally:
-        process.become_subreaper(before)
+        with _lock:
+            _adopting -= 1
+            if not _adopting:
+                process.become_subreaper(_adopted_before)

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from aot_build import process
 from aot_build.errors import InputError
 from aot_build.jobs import run_jobs_parallel
+from tests.execute.trees import eventually
 
 
 def add(a, b=1):  # type: ignore[no-untyped-def]
@@ -29,6 +31,10 @@ def count_and_raise(path):  # type: ignore[no-untyped-def]
     with open(path, "a") as stream:
         stream.write("x")
     raise ValueError
+
+
+def nap(seconds):  # type: ignore[no-untyped-def]
+    time.sleep(seconds)
 
 
 def here(_):  # type: ignore[no-untyped-def]
@@ -71,6 +77,18 @@ def test_what_cannot_travel_costs_only_itself() -> None:
     assert results[2].value == b"\0\xff"
 
 
+class Unspeakable:
+    def __repr__(self) -> str:
+        raise RuntimeError("no words")
+
+
+def test_what_cannot_be_shown_costs_only_itself() -> None:
+    jobs = [{"a": Unspeakable()}, {"name": Unspeakable()}, Unspeakable(), {"a": 1}]
+    results = run_jobs_parallel(add, jobs)
+    assert [result.outcome for result in results] == ["error"] * 3 + ["ok"]
+    assert [result.label for result in results] == ["dict", "dict", "Unspeakable", "a=1"]
+
+
 def test_workers_stand_where_the_caller_does(tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
     monkeypatch.chdir(tmp_path)
     (tmp_path / "beside.py").write_text("def name(n): return __name__ * n")
@@ -88,6 +106,21 @@ def test_the_process_is_left_as_it_was() -> None:
     before = process.is_subreaper(), os.listdir("/proc/self/fd")
     run_jobs_parallel(add, [1])
     assert (process.is_subreaper(), os.listdir("/proc/self/fd")) == before
+
+
+def test_calls_in_threads_leave_the_process_as_it_was() -> None:
+    """The one that was first to begin is the first to end."""
+    before = process.is_subreaper()
+    process.become_subreaper(False)
+    try:
+        first = threading.Thread(target=run_jobs_parallel, args=(nap, [1.0]))
+        first.start()
+        assert eventually(process.is_subreaper, 10)
+        run_jobs_parallel(nap, [2.0])
+        first.join()
+        assert not process.is_subreaper()
+    finally:
+        process.become_subreaper(before)
 
 
 @pytest.mark.parametrize("worker", [lambda: 1, "no_colon", "", [].append])
