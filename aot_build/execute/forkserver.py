@@ -31,7 +31,7 @@ SAMPLE_AFTER = 0.5
 SAMPLE_SHARE = 20
 """Looking takes at most one part in this many of the time."""
 TOLD_BYTES = 64 << 20
-"""Growth of a job's memory that is worth a message."""
+"""Change of a job's memory that is worth a message."""
 LOG_BYTES = 1 << 30
 """A job that prints more is ended: nobody reads it, and the disk is others' too."""
 LINGER_SECONDS = 2.0
@@ -201,7 +201,8 @@ class Forkserver:
         """How much memory it has, and how much it printed. Raises OSError: the pool is gone."""
         occupied = tree_bytes(pid)
         run.peak_bytes = max(run.peak_bytes, occupied)
-        if occupied > run.told_bytes + TOLD_BYTES:
+        # What has shrunk is told too: it may grow again, into room that looks free now.
+        if abs(occupied - run.told_bytes) > TOLD_BYTES:
             run.told_bytes = occupied
             wire.send(self._channel, wire.Sampled(run.job.id, occupied))
         with contextlib.suppress(OSError):

@@ -53,7 +53,8 @@ class Ended(msgspec.Struct, tag=True, array_like=True, frozen=True):
 
 
 class Sampled(msgspec.Struct, tag=True, array_like=True, frozen=True):
-    """A job has come to occupy much more memory than was told last, with all that it started."""
+    """A job has come to occupy much more or less memory than was told last, with all that it
+    started."""
 
     id: int
     bytes: int

@@ -136,6 +136,15 @@ def grow(payload):
     return b""
 
 
+def shrink(payload):
+    """Take memory, and do without it after a while."""
+    kept = [b"x" * (200 << 20)]
+    time.sleep(1.2)
+    kept.clear()
+    time.sleep(1.2)
+    return b""
+
+
 def close_everything(payload):
     os.closerange(0, 4096)
     return b"lost"
