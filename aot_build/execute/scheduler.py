@@ -264,9 +264,10 @@ class Scheduler:
         failure = task.end(end)
         if failure is not None and failure.abnormal and task.attempts <= task.retries:
             self.tally.retried += 1
-            # Who was lost twice may be the one that takes others along.
+            # Who was lost twice may be the one that takes others along; the last attempt of all
+            # the others must not be beside it.
             bad_company = failure.outcome == "memory" or (
-                failure.outcome == "lost" and task.attempts > 1
+                failure.outcome == "lost" and task.attempts >= min(2, task.retries)
             )
             task.alone = task.alone or bad_company
             task.retry(failure)

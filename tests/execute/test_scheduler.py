@@ -116,6 +116,18 @@ def test_what_ran_out_of_memory_is_tried_again_alone() -> None:
         assert other.began[0] + 3 <= alone or other.began[0] >= alone + 1
 
 
+@pytest.mark.parametrize("retries", [1, 2])
+def test_the_last_attempt_of_what_was_lost_is_alone(retries: int) -> None:
+    """What takes the executor along does not cost others all their attempts."""
+    pool = SimulatedPool(2)
+    lost = SimulatedTask(pool, 1, outcomes=["lost"] * retries + ["ok"], retries=retries, seconds=9)
+    others = [SimulatedTask(pool, 3) for _ in range(4)]
+    simulate(pool, [lost, *others])
+    alone = lost.began[-1]
+    assert len(lost.began) == retries + 1
+    assert all(t.began[0] + 3 <= alone or t.began[0] >= alone + 1 for t in others)
+
+
 def test_stopping_at_the_first_failure() -> None:
     pool = SimulatedPool(1)
     tasks = [SimulatedTask(pool, 1, outcomes=["error"], seconds=9), SimulatedTask(pool, 1)]
