@@ -7,7 +7,8 @@ One small file a package in the cache directory, so that a fresh clone knows it 
 
 import contextlib
 import statistics
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated
 
@@ -57,12 +58,13 @@ class History:
         if past := self.past(family, name):
             return past.seconds
         if family not in self._typical:
-            named = self._known.get(family) or {
-                n: p for f in self._known.values() for n, p in f.items()
-            }
-            known = [each.seconds for each in named.values()]
-            self._typical[family] = statistics.median(known) if known else 0.0
+            named = self._known.get(family)
+            self._typical[family] = _median(named.values()) if named else self._of_all
         return self._typical[family]
+
+    @cached_property
+    def _of_all(self) -> float:
+        return _median(past for named in self._known.values() for past in named.values())
 
     def families(self) -> Mapping[str, Mapping[str, Past]]:
         """Everything that is known."""
@@ -92,6 +94,11 @@ class History:
         with contextlib.suppress(OSError):
             self._path.parent.mkdir(exist_ok=True)
             write_atomic(self._path, msgspec.msgpack.encode(families))
+
+
+def _median(known: Iterable[Past]) -> float:
+    seconds = [each.seconds for each in known]
+    return statistics.median(seconds) if seconds else 0.0
 
 
 def _read(path: Path) -> _Families:

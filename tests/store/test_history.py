@@ -39,3 +39,15 @@ def test_nobody_waits_for_a_pipe_in_its_place(tmp_path: Path) -> None:
     (tmp_path / FOLDER).mkdir()
     os.mkfifo(tmp_path / FOLDER / "demo.msgpack")
     assert History(tmp_path, "demo").families() == {}
+
+
+def test_what_is_not_known_is_taken_from_its_family_else_from_all(tmp_path: Path) -> None:
+    assert History(tmp_path, "demo").seconds("gemm|", "a") == 0.0
+    history = History(tmp_path, "demo")
+    for name, seconds in (("a", 1.0), ("b", 2.0), ("c", 9.0)):
+        history.note("gemm|", name, Past(seconds))
+    history.note("norm|", "a", Past(3.0))
+    history.save()
+    known = History(tmp_path, "demo")
+    assert [known.seconds("gemm|", name) for name in ("c", "d")] == [9.0, 2.0]
+    assert known.seconds("scan|", "a") == known.seconds("sort|", "b") == 2.5
