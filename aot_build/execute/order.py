@@ -5,7 +5,8 @@ a task's priority is its own expected time and that of the longest chain which w
 """
 
 import heapq
-from collections.abc import Hashable, Iterable
+from collections import deque
+from collections.abc import Container, Hashable, Iterable
 from typing import Generic, TypeVar
 
 from aot_build.errors import InternalError
@@ -42,7 +43,7 @@ class Order(Generic[T]):
         """Add tasks, each with its expected seconds and what it needs: tasks that are known, or
         are added with it. Raises Cycle, and adds none then."""
         added = [(task, seconds, tuple(needs)) for task, seconds, needs in tasks]
-        _check_order({task: needs for task, _, needs in added})
+        first_to_last = _sorted({task: needs for task, _, needs in added})
         for task, seconds, needs in added:
             self._seconds[task] = self._path[task] = seconds
             self._needs[task] = {need for need in needs if need not in self._ended}
@@ -51,21 +52,25 @@ class Order(Generic[T]):
         for task, _, _ in added:
             for need in self._needs[task]:
                 self._needed_by.setdefault(need, []).append(task)
-        for _, seconds, needs in added:
-            self._lengthen(needs, seconds)
+        young = set(first_to_last)
+        for task in reversed(first_to_last):
+            self._lengthen(self._needs[task], self._path[task], young)
         for task, _, _ in added:
             if not self._needs[task]:
                 self._push(task)
 
-    def _lengthen(self, needs: Iterable[T], after: float) -> None:
-        """A chain of `after` seconds now waits for these."""
-        grown = [(need, after) for need in needs]
+    def _lengthen(self, needs: Iterable[T], after: float, young: Container[T]) -> None:
+        """A chain of `after` seconds now waits for these. Those that are `young` pass it on when
+        it is their turn, once; the others do so at once."""
+        grown = deque((need, after) for need in needs)
         while grown:
-            task, after = grown.pop()
+            task, after = grown.popleft()
             if task in self._ended or self._seconds[task] + after <= self._path[task]:
                 continue
             self._path[task] = self._seconds[task] + after
-            grown += [(need, self._path[task]) for need in self._needs[task]]
+            if task in young:
+                continue
+            grown.extend((need, self._path[task]) for need in self._needs[task])
             if task in self._waiting and not self._needs[task]:
                 self._push(task)
 
@@ -118,9 +123,10 @@ class Order(Generic[T]):
         return left
 
 
-def _check_order(added: dict[T, tuple[T, ...]]) -> None:
-    """Raise Cycle where tasks of one batch need one another: older ones cannot need younger."""
-    done: set[T] = set()
+def _sorted(added: dict[T, tuple[T, ...]]) -> list[T]:
+    """The tasks of one batch, what they need first: older ones cannot need younger. Raises Cycle
+    where they need one another."""
+    done: dict[T, None] = {}
     for first in added:
         path: list[T] = []
         on_path: set[T] = set()
@@ -130,7 +136,7 @@ def _check_order(added: dict[T, tuple[T, ...]]) -> None:
             if left:
                 path.pop()
                 on_path.discard(task)
-                done.add(task)
+                done[task] = None
             elif task in on_path:
                 cycle = [*path[path.index(task) :], task]
                 raise Cycle("actions need one another", {"cycle": " -> ".join(map(str, cycle))})
@@ -139,3 +145,4 @@ def _check_order(added: dict[T, tuple[T, ...]]) -> None:
                 on_path.add(task)
                 stack.append((task, True))
                 stack += [(need, False) for need in added[task]]
+    return list(done)

@@ -1,5 +1,7 @@
 """Which task is next."""
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -86,3 +88,31 @@ def test_priorities_are_bottom_levels(graph) -> None:  # type: ignore[no-untyped
     ready = [task for task, _, needs in graph if not needs]
     taken = [order.take() for _ in ready]
     assert taken == sorted(ready, key=lambda task: (-level[task], task))
+
+
+@given(GRAPHS, st.data())
+def test_what_is_ready_comes_by_its_longest_path(graph, data) -> None:  # type: ignore[no-untyped-def]
+    """However the tasks come: in batches, and in any order within one."""
+    order: Order[int] = Order()
+    cuts = sorted(data.draw(st.sets(st.integers(0, len(graph)), max_size=3)))
+    for start, end in itertools.pairwise([0, *cuts, len(graph)]):
+        order.add(data.draw(st.permutations(graph[start:end])))
+    path: dict[int, float] = {}
+    for task, seconds, _ in reversed(graph):
+        after = [path[t] for t, _, needs in graph if task in needs]
+        path[task] = seconds + max(after, default=0.0)
+    taken = iter(order.take, None)
+    assert [path[task] for task in taken] == sorted(
+        (path[task] for task, _, needs in graph if not needs), reverse=True
+    )
+
+
+def test_many_ways_through_a_graph_are_not_walked_one_by_one() -> None:
+    """60 times two ways, the longer one found later: 2**60 chains."""
+    order: Order[str] = Order()
+    tasks: list[tuple[str, float, list[str]]] = [("v0", 1.0, [])]
+    for n in range(1, 61):
+        tasks.append((f"a{n}", 2.0**n, [f"v{n - 1}"]))
+        tasks.append((f"v{n}", 1.0, [f"a{n}", f"v{n - 1}"]))
+    order.add(reversed(tasks))
+    assert order.take() == "v0"
