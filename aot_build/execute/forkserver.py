@@ -64,6 +64,8 @@ class Forkserver:
         self._wakeup, self._waker = _catch_signals()
         self._running: dict[int, _Running] = {}
         self._ended: list[wire.Ended] = []
+        self._outbox = bytearray()
+        """What the pool has not taken yet."""
         self._held_since = 0.0
         self._adopts = process.is_subreaper()
         self._next_sample = 0.0
@@ -76,7 +78,7 @@ class Forkserver:
         """Work until the pool goes away or SIGTERM arrives, then leave no child."""
         serving = True
         while serving:
-            ready = {fd for fd, _ in self._poll.poll(self._patience())}
+            ready = {fd for fd, at in self._poll.poll(self._patience()) if at & ~select.POLLOUT}
             if self._wakeup in ready:
                 serving = self._drain_signals()
             self._reap()
@@ -86,6 +88,7 @@ class Forkserver:
             try:
                 self._sample()
                 self._report()
+                self._post()
             except OSError:
                 serving = False
         self._kill_all()
@@ -198,13 +201,13 @@ class Forkserver:
         self._next_sample = now + max(SAMPLE_SECONDS, cost * SAMPLE_SHARE)
 
     def _measure(self, pid: int, run: _Running) -> None:
-        """How much memory it has, and how much it printed. Raises OSError: the pool is gone."""
+        """How much memory it has, and how much it printed."""
         occupied = tree_bytes(pid)
         run.peak_bytes = max(run.peak_bytes, occupied)
         # What has shrunk is told too: it may grow again, into room that looks free now.
         if abs(occupied - run.told_bytes) > TOLD_BYTES:
             run.told_bytes = occupied
-            wire.send(self._channel, wire.Sampled(run.job.id, occupied))
+            self._outbox += wire.frame(wire.Sampled(run.job.id, occupied))
         with contextlib.suppress(OSError):
             if run.job.log and not run.note and os.stat(run.job.log).st_size > LOG_BYTES:
                 run.note = f"killed: it printed more than {LOG_BYTES >> 30} GiB"
@@ -217,10 +220,24 @@ class Forkserver:
             process.kill_tree(pid)
         if not strangers or time.monotonic() - self._held_since > LINGER_SECONDS:
             for ended in self._ended:
-                wire.send(self._channel, ended)
+                self._outbox += wire.frame(ended)
             self._ended.clear()
         for imported in self._preloads.step():
-            wire.send(self._channel, imported)
+            self._outbox += wire.frame(imported)
+
+    def _post(self) -> None:
+        """Send what the pool takes now. Raises OSError where it is gone.
+
+        The pool does not read while it sends us jobs: were we to wait for it, nobody would read.
+        """
+        while self._outbox:
+            try:
+                sent = self._channel.send(self._outbox, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                break
+            del self._outbox[:sent]
+        wanted = select.POLLIN | (select.POLLOUT if self._outbox else 0)
+        self._poll.modify(self._channel.fileno(), wanted)
 
     def _kill_all(self) -> None:
         """Kill until there is nobody: the dead leave us their children."""

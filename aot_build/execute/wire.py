@@ -73,14 +73,19 @@ _requests = msgspec.msgpack.Decoder(Run | Import)
 _reports = msgspec.msgpack.Decoder(Ended | Sampled | Imported)
 
 
+def frame(message: msgspec.Struct) -> bytes:
+    """One message as it is sent."""
+    body = _encoder.encode(message)
+    return LENGTH.pack(len(body)) + body
+
+
 def send(channel: socket.socket, message: msgspec.Struct, descriptor: int | None = None) -> None:
     """Send one message, whole. Raises OSError where the other side is gone."""
-    body = _encoder.encode(message)
-    frame = LENGTH.pack(len(body)) + body
+    content = frame(message)
     sent = 0
     if descriptor is not None:
-        sent = socket.send_fds(channel, [frame], [descriptor])
-    channel.sendall(memoryview(frame)[sent:])
+        sent = socket.send_fds(channel, [content], [descriptor])
+    channel.sendall(memoryview(content)[sent:])
 
 
 def receive(channel: socket.socket) -> tuple[Run | Import | None, int | None]:

@@ -1,6 +1,7 @@
 """What comes of a job, whatever it does to its process."""
 
 import os
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -281,3 +282,21 @@ def test_half_an_answer_is_none() -> None:
     for length in (len(said), 4, 0):
         end = verdict(Job(1, "m:f", b""), ending, said[:length])
         assert (end.outcome, end.reason) == ("nothing", "exited without an answer")
+
+
+def test_more_ends_than_a_socket_holds(tmp_path: Path) -> None:
+    """The pool sends jobs, and reads nothing meanwhile, while those that it has sent end."""
+    count = 600
+    ended: set[int] = set()
+
+    def many() -> None:
+        with LocalPool(count, log=tmp_path / "log") as pool:
+            for number in range(count):
+                pool.submit(Job(number, "entries:null", b"x" * 3000))
+            while len(ended) < count:
+                ended.update(end.id for end in pool.wait(10) if end.outcome == "ok")
+
+    thread = threading.Thread(target=many, daemon=True)
+    thread.start()
+    thread.join(60)
+    assert len(ended) == count
