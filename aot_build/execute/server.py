@@ -19,7 +19,9 @@ from aot_build.errors import EnvironmentProblem
 from aot_build.execute import wire
 from aot_build.execute.worker import OOM_SCORE
 
-STOP_SECONDS = 10.0
+STOP_SECONDS = 1.0
+"""How long it may take to kill everything before that is done in its place: an interrupted build is
+to be gone within 2 s, and whoever asked for it waits for 3."""
 SWEEP_SECONDS = 3.0
 _PIECE = 1 << 16
 # The package may be importable by what the caller did to sys.path alone; nothing but `sys` is
@@ -81,7 +83,8 @@ class Server:
         try:
             self._process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
-            self._process.kill()
+            # With what is below it: this process may be none that inherits orphans.
+            process.kill_tree(self.pid)
         self.bury()
 
     def bury(self) -> str:

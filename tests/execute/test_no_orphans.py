@@ -112,6 +112,17 @@ def test_closing_takes_what_runs(pool: LocalPool, tag: str) -> None:
     assert time.monotonic() - began < 2
 
 
+def test_closing_does_not_wait_for_a_forkserver_that_is_stopped(pool: LocalPool, tag: str) -> None:
+    pool.submit(Job(1, "entries:family", b""))
+    assert eventually(lambda: len(tagged(tag)) == 1 + FAMILY, 5)
+    assert pool.server_pid is not None
+    os.kill(pool.server_pid, signal.SIGSTOP)
+    began = time.monotonic()
+    pool.close()
+    assert time.monotonic() - began < 2
+    assert eventually(lambda: not tagged(tag), 2), tagged(tag)
+
+
 def test_a_dead_forkserver_is_replaced_while_jobs_end(tmp_path: Path) -> None:
     with LocalPool(1, log=tmp_path / "log") as pool:
         outcomes = []
