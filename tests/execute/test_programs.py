@@ -25,6 +25,7 @@ def test_programs_that_a_function_calls(run: Run, entry: str, script: bytes, out
     assert run(entry, script).outcome == outcome
 
 
+@pytest.mark.slow
 def test_growth_is_told_while_it_happens(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
     told: list[wire.Sampled] = []
     feed = wire.Reports.feed
