@@ -2,6 +2,7 @@
 
 import heapq
 import itertools
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -113,6 +114,39 @@ class SimulatedTask(Task):
         self.failure = failure
         self.settlements += 1
         return self.reveal() if failure is None else self.reveal_failed()
+
+
+class Pot:
+    """A pot of tokens in a pipe: the descriptor is readable while there is one."""
+
+    def __init__(self, size: int) -> None:
+        self._reader, self._writer = os.pipe()
+        os.set_blocking(self._reader, False)
+        os.write(self._writer, b"+" * size)
+        self.held = self.most = self.recovered = 0
+
+    def take(self) -> bool:
+        try:
+            os.read(self._reader, 1)
+        except BlockingIOError:
+            return False
+        self.held += 1
+        self.most = max(self.most, self.held)
+        return True
+
+    def give(self) -> None:
+        self.held -= 1
+        os.write(self._writer, b"+")
+
+    def recover(self) -> None:
+        self.recovered += 1
+
+    def fileno(self) -> int:
+        return self._reader
+
+    def close(self) -> None:
+        os.close(self._reader)
+        os.close(self._writer)
 
 
 def simulate(pool: SimulatedPool, tasks: Sequence[Task], limits: Limits | None = None) -> Scheduler:

@@ -1,14 +1,13 @@
 """How a compiler is called: in the scratch folder, with an environment that the key holds."""
 
 import os
-import signal
 import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO
 
 from aot_build.core.action import Action
-from aot_build.core.ending import ERROR, MEMORY, ProgramDied, end_of_program
+from aot_build.core.ending import ERROR, MEMORY, ProgramDied, end_of_program, signal_name
 from aot_build.core.roles import Roles
 from aot_build.core.work import WorkOrder
 
@@ -90,7 +89,4 @@ def _how(status: int, end: str) -> str:
         return "ran out of memory"
     if status >= 0:
         return f"failed with status {status}, as a program that it called was ended"
-    try:
-        return f"was ended by {signal.Signals(-status).name}"
-    except ValueError:
-        return f"was ended by signal {-status}"
+    return f"was ended by {signal_name(-status)}"

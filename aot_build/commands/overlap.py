@@ -200,8 +200,9 @@ def _console(dist: Distribution) -> Callable[[Event], Any] | None:
         # `--quiet`: what fails is raised, and nothing else was asked for.
         return None
     from aot_build.report.console import Console
+    from aot_build.report.narration import Verbosity
 
-    return Console(sys.stderr, verbose=verbose > 1).emit
+    return Console(sys.stderr, Verbosity.VERBOSE if verbose > 1 else Verbosity.NORMAL).emit
 
 
 def _by_ninja(command: type[object]) -> bool:

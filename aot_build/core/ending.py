@@ -76,6 +76,14 @@ class ProgramDied(Exception):
         self.end = end
 
 
+def signal_name(number: int) -> str:
+    """SIGSEGV and the like; real-time signals have no name of their own."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
 def end_of_program(status: int, said: str) -> str:
     """Of a program that failed: `status` as in subprocess, `said` what it printed.
 

@@ -2,6 +2,7 @@
 
 import signal
 
+from aot_build.core.ending import signal_name
 from aot_build.execute import wire
 from aot_build.execute.printed import last_lines, settle
 from aot_build.execute.protocol import Job, JobEnd
@@ -62,11 +63,3 @@ def _abnormal(job: Job, ended: wire.Ended) -> tuple[str, str]:
     if ended.status == 0:
         return "nothing", "exited without an answer"
     return "crashed", f"exited with status {ended.status} without an answer"
-
-
-def signal_name(number: int) -> str:
-    """SIGSEGV and the like; real-time signals have no name of their own."""
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"

@@ -21,7 +21,7 @@ RESET = "\x1b[0m"
 
 
 class Console:
-    """Prints events to a text stream; `verbose` adds a line for each finished action.
+    """Prints events to a text stream; without `progress`, none of how far the build is.
 
     `clock` gives monotonic seconds. Colour marks failures alone, on a terminal, unless NO_COLOR is
     set to anything but nothing (https://no-color.org). A stream that takes no more is left alone:
@@ -33,15 +33,13 @@ class Console:
     def __init__(
         self,
         stream: TextIO | None,
-        verbose: bool = False,
+        verbosity: Verbosity = Verbosity.NORMAL,
         clock: Callable[[], float] = time.monotonic,
         *,
-        verbosity: Verbosity | None = None,
         progress: bool = True,
     ) -> None:
-        told = Verbosity.VERBOSE if verbose else Verbosity.NORMAL
         self._stream = stream
-        self._narration = Narration(told if verbosity is None else verbosity)
+        self._narration = Narration(verbosity)
         self._clock = clock
         self._progress = Progress(clock)
         self._shows_progress = progress

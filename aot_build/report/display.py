@@ -41,7 +41,7 @@ def open_console(chosen: argparse.Namespace, stream: TextIO) -> "Console":
     if progress == "auto":
         progress = "none" if verbosity == Verbosity.QUIET else _fitting(stream)
     if progress != "tty":
-        return Console(stream, verbosity=verbosity, progress=progress == "plain")
+        return Console(stream, verbosity, progress=progress == "plain")
     if not _has_rich():
         hint = "pip install 'aot-build[rich]'"
         raise EnvironmentProblem("--progress tty needs rich, which is not installed", None, hint)

@@ -42,7 +42,7 @@ class LiveConsole(Console):
         verbosity: Verbosity = Verbosity.NORMAL,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        super().__init__(stream, verbosity=verbosity, clock=clock)
+        super().__init__(stream, verbosity, clock)
         self._terminal = stream
         self._live: Live | None = None
         self._broken = False

@@ -14,8 +14,9 @@ from aot_build.events import (
     Notice,
     PlanReady,
 )
+from aot_build.report.progress import which
 from aot_build.report.summary import effort, verdict
-from aot_build.report.wording import count, duration, first_line, name, outcome, plain
+from aot_build.report.wording import count, duration, first_line, outcome, plain
 
 ALIKE = 3
 """One broken header fails four hundred variants in the same words: the tally counts the rest."""
@@ -56,10 +57,10 @@ class Narration:
                 yield from self._failure(event)
             case ActionRetried() if normal:
                 why = f"{outcome(event.outcome)} (attempt {event.attempt})"
-                yield Line(f"retrying {_which(event)}: {why}")
+                yield Line(f"retrying {which(event)}: {why}")
             case ActionFinished() if self._verbosity >= Verbosity.VERBOSE:
                 place, took = f"[{event.done}/{event.total}]", duration(event.seconds)
-                yield Line(f"{place} {_which(event)} in {took}")
+                yield Line(f"{place} {which(event)} in {took}")
             # With nothing to build the last line says it all.
             case PlanReady() if normal and event.to_run:
                 yield Line(_plan(event))
@@ -73,11 +74,7 @@ class Narration:
         told = f"{why}: {first}" if first else why
         self._told[event.kernel, told] += 1
         if self._told[event.kernel, told] <= ALIKE or self._verbosity >= Verbosity.VERBOSE:
-            yield Line(f"FAILED {_which(event)}: {told}", failure=True)
-
-
-def _which(event: ActionFailed | ActionFinished | ActionRetried) -> str:
-    return name(event.kernel, event.variant, event.target, event.stage)
+            yield Line(f"FAILED {which(event)}: {told}", failure=True)
 
 
 def _plan(event: PlanReady) -> str:

@@ -24,8 +24,7 @@ class Running:
     since: float
 
     def __str__(self) -> str:
-        started = self.event
-        return name(started.kernel, started.variant, started.target, started.stage)
+        return which(self.event)
 
 
 @dataclass(slots=True)
@@ -44,20 +43,20 @@ class RunningActions:
     def start(self, event: ActionStarted, now: float) -> Running:
         """Take in an attempt that begins."""
         begun = Running(event, now)
-        self._by_name.setdefault(_named(event), []).append(begun)
+        self._by_name.setdefault(key(event), []).append(begun)
         self._count += 1
         return begun
 
     def end(self, event: Ended) -> Running | None:
         """What ended; None where it was not running, as another build had done the work."""
-        found = self._by_name.get(_named(event))
+        found = self._by_name.get(key(event))
         if not found:
             return None
         at = next((n for n, r in enumerate(found) if r.event.worker == event.worker), 0)
         ended = found.pop(at)
         self._count -= 1
         if not found:
-            del self._by_name[_named(event)]
+            del self._by_name[key(event)]
         return ended
 
 
@@ -65,7 +64,13 @@ def _age(running: Running) -> float:
     return running.since
 
 
-def _named(event: ActionStarted | Ended) -> tuple[str, ...]:
+def which(event: ActionStarted | Ended) -> str:
+    """The action of an event, for humans."""
+    return name(*key(event))
+
+
+def key(event: ActionStarted | Ended) -> tuple[str, str, str, str]:
+    """What its events have in common."""
     return event.kernel, event.variant, event.target, event.stage
 
 

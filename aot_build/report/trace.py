@@ -29,8 +29,8 @@ from aot_build.events import (
     Notice,
     PlanReady,
 )
-from aot_build.report.progress import Ended, Running, RunningActions
-from aot_build.report.wording import name, plain
+from aot_build.report.progress import Ended, Running, RunningActions, key, which
+from aot_build.report.wording import plain
 
 PROCESS = 1
 """The format wants a process id; the lanes are no threads of a process that still exists."""
@@ -113,16 +113,16 @@ class _Telling:
             lane = self._close(started, ending, event.cpu_s, event.peak_bytes)
         if isinstance(event, ActionFinished):
             if started is None:
-                self._moment(f"done by another build: {_which(event)}", BUILD)
+                self._moment(f"done by another build: {which(event)}", BUILD)
             return
         told = "retry" if isinstance(event, ActionRetried) else "failed"
-        self._moment(f"{told}: {_which(event)}: {ending}", lane)
+        self._moment(f"{told}: {which(event)}: {ending}", lane)
 
     def _close(self, started: Running, ending: str, cpu_s: float = 0.0, peak: int = 0) -> int:
         lane = self._places.pop(id(started))
         del self._lanes[lane]
-        key = _key(started.event)
-        self._attempts[key] = attempt = self._attempts.get(key, 0) + 1
+        action = key(started.event)
+        self._attempts[action] = attempt = self._attempts.get(action, 0) + 1
         self._bars.append(_Bar(started, lane, attempt, self._now, ending, cpu_s, peak))
         return lane
 
@@ -147,14 +147,6 @@ class _Telling:
         }
 
 
-def _which(event: Ended) -> str:
-    return name(event.kernel, event.variant, event.target, event.stage)
-
-
-def _key(event: ActionStarted) -> tuple[str, ...]:
-    return event.kernel, event.variant, event.target, event.stage
-
-
 def _row(bar: _Bar, reasons: dict[tuple[str, str, str], str]) -> dict[str, Any]:
     event, begun = bar.running.event, round(bar.running.since)
     args = {
@@ -176,7 +168,7 @@ def _row(bar: _Bar, reasons: dict[tuple[str, str, str], str]) -> dict[str, Any]:
         "dur": bar.end - begun,
         "pid": PROCESS,
         "tid": bar.lane,
-        "args": {key: value for key, value in args.items() if value != "" and value != 0},
+        "args": {name: value for name, value in args.items() if value != "" and value != 0},
     }
 
 

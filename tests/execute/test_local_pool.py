@@ -142,10 +142,10 @@ def test_slots_are_kept(pool: LocalPool) -> None:
 
 def test_waiting_ends_in_time(pool: LocalPool) -> None:
     assert pool.wait(5) == []
-    pool.submit(Job(1, "entries:nap", b"0.5"))
+    pool.submit(Job(1, "entries:nap", b"1.5"))
     began = time.monotonic()
     assert pool.wait(0.1) == []
-    assert 0.1 <= time.monotonic() - began < 0.4
+    assert 0.1 <= time.monotonic() - began < 1.4, "before it ended"
     assert [end.id for end in pool.wait(5)] == [1]
 
 

@@ -57,14 +57,17 @@ def test_trusted_modules_are_there_from_the_first_job(tmp_path: Path) -> None:
         }
 
 
-def test_jobs_run_while_modules_are_tried(pool: LocalPool, tmp_path: Path) -> None:
-    slow = tmp_path / "slow_import.py"
-    slow.write_text("import time; time.sleep(0.5)")
+def test_jobs_run_while_modules_are_tried(
+    pool: LocalPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "slow_import.py").write_text("import time; time.sleep(30)")
     pool.submit(Job(1, "entries:null", b""))
     pool.wait()
     pool.preload(["slow_import"])
     pool.submit(Job(2, "entries:null", b""))
-    assert pool.wait(0.4)[0].outcome == "ok"
+    assert pool.wait(20)[0].outcome == "ok"
+    assert not pool.settled(["slow_import"])
 
 
 @pytest.mark.parametrize(

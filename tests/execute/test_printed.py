@@ -33,6 +33,7 @@ def test_an_exception_is_its_own_reason(run: Run) -> None:
     assert run("fail").reason == "ValueError: boom"
 
 
+@pytest.mark.slow
 def test_who_prints_for_ever_is_ended(run: Run, tmp_path: Path) -> None:
     end = run("print_for_ever", log=str(tmp_path / "endless.log"), timeout=60)
     limit = forkserver.LOG_BYTES >> 30

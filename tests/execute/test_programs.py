@@ -41,6 +41,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[wire.Sampled]:
     return told
 
 
+@pytest.mark.slow
 def test_growth_is_told_while_it_happens(tmp_path: Path, told: list[wire.Sampled]) -> None:
     with LocalPool(1, log=tmp_path / "log") as pool:
         pool.submit(Job(7, "entries:grow", b""))
@@ -54,6 +55,7 @@ def test_growth_is_told_while_it_happens(tmp_path: Path, told: list[wire.Sampled
     assert 300 << 20 <= end.peak_bytes < 360 << 20
 
 
+@pytest.mark.slow
 def test_what_has_shrunk_does_not_count_as_taken(tmp_path: Path, told: list[wire.Sampled]) -> None:
     """The room that it left is seen as free: counted in both places it would be given out twice."""
     with LocalPool(1, log=tmp_path / "log") as pool:

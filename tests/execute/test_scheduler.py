@@ -1,7 +1,5 @@
 """When work runs: in simulated time, with tasks of known length."""
 
-import os
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,7 +7,7 @@ from hypothesis import strategies as st
 from aot_build.execute.admission import GIB, Admission
 from aot_build.execute.order import Cycle
 from aot_build.execute.scheduler import Limits, Scheduler, Task
-from tests.fakes import SimulatedPool, SimulatedTask, simulate
+from tests.fakes import Pot, SimulatedPool, SimulatedTask, simulate
 
 OUTCOMES = st.sampled_from(["ok", "ok", "error", "crashed", "memory", "lost"])
 
@@ -45,19 +43,6 @@ def test_what_a_task_reveals_runs_too() -> None:
     assert question.began == [1.0] and len(found) == 3
     assert all(task.over and not task.failed for task in found)
     assert tally.critical_path == 2 and tally.total == 5
-
-
-def test_the_critical_path_leads_through_questions_and_needs() -> None:
-    pool = SimulatedPool(2)
-    needed = SimulatedTask(pool, 1)
-    late: list[Task] = []
-
-    def reveal() -> list[Task]:
-        late.append(SimulatedTask(pool, 2, needs=[needed]))
-        return late
-
-    question = SimulatedTask(pool, 5, reveal=reveal, reveals=True)
-    assert simulate(pool, [question, needed]).tally.critical_path == 7
 
 
 def test_what_is_revealed_again_is_as_late_as_it_was() -> None:
@@ -150,78 +135,6 @@ def test_a_cycle_is_an_error() -> None:
     with pytest.raises(Cycle) as caught:
         simulate(pool, [a])
     assert caught.value.fields["cycle"].count("task") == 3
-
-
-class Pot:
-    """A pot of tokens in a pipe: the descriptor is readable while there is one."""
-
-    def __init__(self, size: int) -> None:
-        self._reader, self._writer = os.pipe()
-        os.set_blocking(self._reader, False)
-        os.write(self._writer, b"+" * size)
-        self.held = self.most = self.recovered = 0
-
-    def take(self) -> bool:
-        try:
-            os.read(self._reader, 1)
-        except BlockingIOError:
-            return False
-        self.held += 1
-        self.most = max(self.most, self.held)
-        return True
-
-    def give(self) -> None:
-        self.held -= 1
-        os.write(self._writer, b"+")
-
-    def recover(self) -> None:
-        self.recovered += 1
-
-    def fileno(self) -> int:
-        return self._reader
-
-    def close(self) -> None:
-        os.close(self._reader)
-        os.close(self._writer)
-
-
-def test_a_token_each() -> None:
-    pool, pot = SimulatedPool(8), Pot(3)
-    tasks = [SimulatedTask(pool, 1, outcomes=["crashed", "error"], retries=1) for _ in range(20)]
-    simulate(pool, tasks, Limits(tokens=pot))
-    assert (pot.held, pot.most, pool.most) == (0, 3, 3)
-    assert pot.recovered == 20  # Once for each crash, never for an error.
-    pot.close()
-
-
-@pytest.mark.parametrize("known", [True, False])
-def test_memory_is_not_promised_twice(known: bool) -> None:
-    """16 slots, 4 GiB, 1.5 GiB each: two at a time, one while nothing is known."""
-    pool = SimulatedPool(16)
-    need = GIB * 3 // 2
-    tasks = [
-        SimulatedTask(pool, 1, bytes=need, family="f", memory=need if known else 0)
-        for _ in range(20)
-    ]
-    room = 4 * GIB - 100 * 2**20
-    simulate(pool, tasks, Limits(admission=Admission(room=lambda: room)))
-    assert pool.most_bytes <= room and pool.most == 2
-    assert [len(t.began) for t in tasks] == [1] * 20
-
-
-def test_what_was_too_short_to_be_looked_at_is_small() -> None:
-    pool = SimulatedPool(4)
-    tasks = [SimulatedTask(pool, 1, family="f") for _ in range(13)]
-    tally = simulate(pool, tasks, Limits(admission=Admission(room=lambda: GIB))).tally
-    assert tally.ended - tally.began == 1 + 12 / 4
-
-
-def test_what_does_not_fit_runs_alone() -> None:
-    pool = SimulatedPool(4)
-    huge = SimulatedTask(pool, 1, bytes=9 * GIB, memory=9 * GIB, seconds=1)
-    small = [SimulatedTask(pool, 1, bytes=GIB // 8, memory=GIB // 8) for _ in range(200)]
-    simulate(pool, [huge, *small], Limits(admission=Admission(room=lambda: 4 * GIB)))
-    assert huge.failure is None and all(t.failure is None for t in small)
 
 
 @given(

@@ -14,7 +14,10 @@ import pytest
 
 from tests.flow.conftest import Project
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs tmpfs")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="needs tmpfs"),
+]
 ROWS = 12
 SIZE = 100_000
 FILES = {

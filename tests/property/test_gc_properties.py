@@ -9,6 +9,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -178,5 +179,5 @@ class BuildsAndCollections(RuleBasedStateMachine):
                 assert (path / f"{key_digest(trace(number))}.t").exists()
 
 
-TestBuildsAndCollections = BuildsAndCollections.TestCase
+TestBuildsAndCollections = pytest.mark.slow(BuildsAndCollections.TestCase)
 TestBuildsAndCollections.settings = settings(max_examples=100, stateful_step_count=20)

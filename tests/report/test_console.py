@@ -46,7 +46,7 @@ class Terminal(io.StringIO):
 def told(events: Iterable[Event | float], stream: io.StringIO, verbose: bool = False) -> str:
     """What is printed for events, and for seconds that pass between them."""
     clock = Clock()
-    console = Console(stream, verbose, clock)
+    console = Console(stream, Verbosity.VERBOSE if verbose else Verbosity.NORMAL, clock)
     for event in events:
         if isinstance(event, float):
             clock.now += event
@@ -213,7 +213,7 @@ def test_what_an_order_cost() -> None:
 
 def test_quiet_tells_failures_and_notices_alone() -> None:
     stream = io.StringIO()
-    console = Console(stream, verbosity=Verbosity.QUIET, progress=False)
+    console = Console(stream, Verbosity.QUIET, progress=False)
     for event in BUILD:
         if not isinstance(event, float):
             console.emit(event)
