@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from aot_build.backends.registry import Registry
+from aot_build.errors import EnvironmentProblem
 from aot_build.events import Emit
 from aot_build.request import Request
 from aot_build.settings import Settings, load
@@ -12,7 +13,11 @@ from aot_build.workspace import Workspace
 
 
 def load_settings(request: Request) -> tuple[Settings | None, Registry]:
-    """The settings of a request's project; None where nothing is declared. Raises InputError."""
+    """The settings of a request's project; None where nothing is declared.
+
+    Raises InputError, and EnvironmentProblem where the project's path is no text.
+    """
+    _check_path(request.project)
     registry = Registry()
     given = {
         "targets": request.targets,
@@ -30,6 +35,18 @@ def load_settings(request: Request) -> tuple[Settings | None, Registry]:
         command_line={name: value for name, value in given.items() if value is not None},
     )
     return settings, registry
+
+
+def _check_path(project: str) -> None:
+    """What is kept of a build, and sent to workers, names its files in UTF-8."""
+    try:
+        project.encode()
+    except UnicodeEncodeError as error:
+        raise EnvironmentProblem(
+            "the project's path is no text in the encoding of this locale",
+            {"project": project},
+            "rename the folder, or set PYTHONUTF8=1 if its name is UTF-8",
+        ) from error
 
 
 def open_workspace(

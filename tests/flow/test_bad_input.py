@@ -1,5 +1,8 @@
 """Bad input: each with a message of its own, and nothing half-written."""
 
+import os
+from pathlib import Path
+
 import pytest
 
 pytestmark = pytest.mark.compiler
@@ -37,6 +40,17 @@ def test_wrong_words_are_errors_that_help(project, name, old, new, words):
         assert word in ended.stderr
     assert "Traceback" not in ended.stderr
     assert not project.result.exists()
+
+
+@pytest.mark.parametrize("command", ["build", "plan"])
+def test_a_path_that_is_no_text_is_named(project, command):
+    odd = os.fsdecode(os.fsencode(project.path) + b"\xff")
+    os.rename(project.path, odd)
+    project.path = Path(odd)
+    ended = project.command(command)
+    assert ended.returncode == 2
+    assert "the project's path is no text" in ended.stderr and "PYTHONUTF8" in ended.stderr
+    assert "Traceback" not in ended.stderr
 
 
 @pytest.mark.parametrize("env", [{"CXX": "no-such-compiler"}, {"PATH": "/nowhere"}])
