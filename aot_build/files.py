@@ -66,12 +66,12 @@ def write_atomic(path: Path, content: bytes, *, sync: bool = False) -> None:
 
 def read_at_once(path: Path) -> bytes:
     """A file's bytes; nothing where it is a pipe, for which others would wait. Raises OSError."""
-    # It changes nothing for a regular file.
-    with open(path, "rb", buffering=0, opener=_open_at_once) as stream:
+    with open(path, "rb", buffering=0, opener=open_at_once) as stream:
         return stream.read()
 
 
-def _open_at_once(path: str, flags: int) -> int:
+def open_at_once(path: str, flags: int) -> int:
+    """An opener that waits for no writer of a pipe; to a regular file it is all the same."""
     return os.open(path, flags | os.O_NONBLOCK)
 
 
@@ -89,7 +89,10 @@ def copy_verified(source: Path, target: Path, digest: str, mode: int = 0o644) ->
     taken = hashlib.sha256()
     try:
         with replacing(target) as temporary:
-            with open(source, "rb", buffering=0) as reader, open(temporary, "wb") as writer:
+            with (
+                open(source, "rb", buffering=0, opener=open_at_once) as reader,
+                open(temporary, "wb") as writer,
+            ):
                 while chunk := reader.read(CHUNK):
                     taken.update(chunk)
                     writer.write(chunk)

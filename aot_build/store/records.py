@@ -12,6 +12,7 @@ import msgspec
 
 from aot_build.core.result import ActionResult
 from aot_build.digest import bytes_digest
+from aot_build.files import open_at_once
 
 T = TypeVar("T")
 DIGEST_LENGTH = 32
@@ -50,7 +51,7 @@ def read_dated(path: Path, decoder: "msgspec.json.Decoder[T]") -> tuple[T, int] 
     Raises DamagedRecord.
     """
     try:
-        with open(path, "rb", buffering=0) as stream:
+        with open(path, "rb", buffering=0, opener=open_at_once) as stream:
             used_ns = os.fstat(stream.fileno()).st_mtime_ns
             content = stream.read()
     except OSError:

@@ -29,6 +29,7 @@ DAMAGES: dict[str, Callable[[Path], Any]] = {
     "empty": lambda path: path.write_bytes(b""),
     "longer": lambda path: path.write_bytes(path.read_bytes() + b"x"),
     "garbage": lambda path: path.write_bytes(b"\x80\x04]\x94."),
+    "pipe": lambda path: (path.unlink(), os.mkfifo(path)),
 }
 
 
