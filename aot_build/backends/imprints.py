@@ -23,6 +23,7 @@ ACTIONS_ENV = frozenset(
      "TRITON_DISABLE_LINE_INFO", "TRITON_STORE_BINARY_ONLY"}
 )  # fmt: skip
 """Each action has values of its own: whoever asked while it was imported has another's."""
+OWN_PACKAGE = __name__.partition(".")[0]
 LIBRARY_ENV = (
     "BLIS_", "CUDA_", "GOMP_", "GOTO_", "HIP_", "HSA_", "KMP_", "LD_", "MALLOC_", "MKL_", "NCCL_",
     "NUMEXPR_", "NVIDIA_", "OMP_", "OPENBLAS_", "PYTORCH_", "ROCR_", "TBB_", "TORCH_",
@@ -106,6 +107,9 @@ class Imprints:
                 own = changes[name] if name in changes else os.environ.get(name)
                 if own != seen and (name in changes or name not in ACTIONS_ENV):
                     return f"{package} saw another {name}"
+            if package == OWN_PACKAGE:
+                # The project may be this very one: its workers are what it is.
+                continue
             if any(os.path.lexists(path) for path in passed_over(package, roots)):
                 return f"the project has a module {package}"
         return ""

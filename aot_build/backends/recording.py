@@ -12,14 +12,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from aot_build.backends.imports import passed_over
-from aot_build.backends.imprints import IMPRINTS
+from aot_build.backends.imprints import IMPRINTS, OWN_PACKAGE
 from aot_build.backends.listening import absolute, listen
 from aot_build.core import threads
 from aot_build.core.roles import Roles
 from aot_build.core.trace import Trace
 from aot_build.core.work import WorkReport
 
-OWN_PACKAGE = "aot_build"
 UNRECORDED = frozenset(
     {"PATH", "PYTHONPATH", "HOME", "USER", "LOGNAME", "HOSTNAME", "TMPDIR", "TEMP", "TMP", "PWD",
      "OLDPWD", "COLUMNS", "LINES", "TERM", "PYTHONHASHSEED", "NO_COLOR", "MAX_JOBS", "MAKEFLAGS",

@@ -6,6 +6,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+import aot_build
 from aot_build.backends.work import ENTRY
 from aot_build.core.action import Action
 from aot_build.core.work import WorkOrder, WorkReport
@@ -137,6 +138,12 @@ def test_a_module_of_the_project_goes_before_an_installed_one(site: Site) -> Non
     trace = site.report(True).trace
     assert site.out == "([], 'outside')"
     assert "{project}/second.py" in trace.modules and "second" not in trace.distributions
+
+
+def test_a_project_that_is_this_very_one_clashes_with_nothing(site: Site) -> None:
+    (site.project / "aot_build").symlink_to(Path(aot_build.__file__).parent)
+    site.report(True)
+    assert site.out == "(['first', 'second'], 'outside')" and not site.log
 
 
 @pytest.mark.parametrize(
