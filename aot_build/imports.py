@@ -19,6 +19,9 @@ class ImportTask(Task):
         self._space.preload(self._modules)
         return State.DONE if self._space.executor.settled(self._modules) else State.BUSY
 
+    def begun(self) -> None:
+        raise AssertionError("it has no job")
+
     def end(self, end: JobEnd) -> None:
         raise AssertionError("it has no job")
 

@@ -140,6 +140,9 @@ class _JobTask(Task):
             timeout=self._timeout,
         )
 
+    def begun(self) -> None:
+        """Nobody is told."""
+
     def end(self, end: JobEnd) -> Failure | None:
         value, outcome, reason = None, end.outcome, end.reason
         if outcome == "ok":

@@ -192,6 +192,11 @@ class ActionTask(Task):
                 return State.DONE
         return self._job(slot)
 
+    def begun(self) -> None:
+        a, seconds = self.action, round(self.seconds, 3)
+        started = ActionStarted(a.kernel, a.label, a.target, self._slot, seconds, self._stage)
+        self._space.emit(started)
+
     def end(self, end: JobEnd) -> Failure | None:
         self._seconds, self._cpu_seconds = end.seconds, end.cpu_seconds
         self._peak_bytes = end.peak_bytes
@@ -265,8 +270,6 @@ class ActionTask(Task):
         order = work_order(self._space, a, out, scratch)
         if order is None:
             return Failure("error", STAGE_LOST)
-        seconds = round(self.seconds, 3)
-        self._space.emit(ActionStarted(a.kernel, a.label, a.target, slot, seconds, self._stage))
         return Job(
             id=self._id,
             entry=ENTRY,

@@ -104,6 +104,9 @@ class SimulatedTask(Task):
         self.slots.append(slot)
         return Job(self.number, "", b"")
 
+    def begun(self) -> None:
+        pass
+
     def end(self, end: JobEnd) -> Failure | None:
         return None if end.outcome == "ok" else Failure(end.outcome, end.reason)
 

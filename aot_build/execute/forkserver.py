@@ -86,8 +86,10 @@ class Forkserver:
                 serving = serving and self._obey()
             self._kill_late()
             try:
-                self._sample()
                 self._report()
+                self._post()
+                # Last: it takes longest, and whoever hears of an end has work for the slot.
+                self._sample()
                 self._post()
             except OSError:
                 serving = False

@@ -69,6 +69,10 @@ class Task(abc.ABC):
         """The next attempt as a job; or why there is none. Called again after BUSY."""
 
     @abc.abstractmethod
+    def begun(self) -> None:
+        """The job of the last `begin` runs."""
+
+    @abc.abstractmethod
     def end(self, end: JobEnd) -> Failure | None:
         """Take what the job left; why that is no success."""
 
@@ -130,6 +134,8 @@ class Scheduler:
         self._alone = False
         """Whether what runs must have nothing beside it."""
         self._slots = list(range(executor.slots))
+        self._begun: list[Task] = []
+        """Those whose start was not told yet."""
         self._passed: dict[Task, int] = {}
         self._starved = False
         """Whether a ready task waits for a token."""
@@ -140,6 +146,7 @@ class Scheduler:
         self.add(tasks)
         while len(self._order) or self._busy or self._running:
             self._start_ready()
+            self._announce()
             # While all slots are busy.
             self._limits.turn()
             self._take_ends()
@@ -232,6 +239,7 @@ class Scheduler:
         if self._limits.admission is not None:
             self._limits.admission.start(job.id, self._wanted(task))
         self._executor.submit(job)
+        self._begun.append(task)
 
     # Ending
 
@@ -241,14 +249,25 @@ class Scheduler:
         limit = BUSY_SECONDS if self._busy else TURN_SECONDS
         wake = self._limits.tokens.fileno() if self._starved and self._limits.tokens else None
         idle = not self._running and wake is None
-        for end in self._executor.wait(limit, wake):
-            self._take(end)
+        ends = [(end, self._release(end)) for end in self._executor.wait(limit, wake)]
+        if ends and self._limits.keep_going:
+            # No slot waits until what it held before is looked at and stored.
+            self._start_ready()
+        for end, task in ends:
+            self._conclude(task, end)
+        self._announce()
         if idle:
             # The executor does not wait where it runs nothing.
             self._sleep(limit)
-        self._limits.turn()
 
-    def _take(self, end: JobEnd) -> None:
+    def _announce(self) -> None:
+        """Have the tasks that were started say so: after what ended in their slots before."""
+        begun, self._begun = self._begun, []
+        for task in begun:
+            task.begun()
+
+    def _release(self, end: JobEnd) -> Task:
+        """Slot, token and memory of a job are free again."""
         task, slot = self._running.pop(end.id)
         self._alone = False
         heapq.heappush(self._slots, slot)
@@ -261,6 +280,9 @@ class Scheduler:
             self._limits.admission.end(end.id, task.family, end.peak_bytes, done=done)
         self.tally.ended = self._clock()
         self.tally.cpu_seconds += end.cpu_seconds
+        return task
+
+    def _conclude(self, task: Task, end: JobEnd) -> None:
         failure = task.end(end)
         if failure is not None and failure.abnormal and task.attempts <= task.retries:
             self.tally.retried += 1
