@@ -12,9 +12,11 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
+# First: whoever called may be gone by the time that setuptools is imported.
+from aot_build.commands.asked import PREFIX, asking  # isort: skip
+
 from setuptools import build_meta as _setuptools
 
-from aot_build.commands.asked import PREFIX, asking
 from aot_build.errors import AotBuildError
 
 __all__ = [

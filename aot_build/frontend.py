@@ -284,7 +284,7 @@ def start(
     config_settings: Mapping[str, object] | None = None,
     package_dir: str | None = None,
     emit: Callable[[Event], None] | None = None,
-    watch_parent: bool = False,
+    front_end: int = 0,
     goal: str = "build",
     sample: int | None = None,
     tokens: Sequence[str] = (),
@@ -292,12 +292,12 @@ def start(
 ) -> Build:
     """Start building a project's kernels and return at once; overlap what you like until `wait`.
 
-    `emit` is called with each event, from another thread. `watch_parent` says that this process's
-    parent is a front end whose death ends the build. `tokens` are addresses of a pot of CPU tokens
-    to share; `ended` is called, from another thread, when the build's processes are gone.
+    `emit` is called with each event, from another thread. `front_end` is the id of a process that
+    this one works for, 0 for none: its death ends the build. `tokens` are addresses of a pot of CPU
+    tokens to share; `ended` is called, from another thread, when the build's processes are gone.
     Arguments that are None are as configured.
     """
-    watched = (os.getpid(), os.getppid()) if watch_parent else (os.getpid(),)
+    watched = (os.getpid(), front_end) if front_end else (os.getpid(),)
     request = Request(
         project=os.path.realpath(project),
         targets=targets,

@@ -21,6 +21,8 @@ HOOK_MARKS = ("_PYPROJECT_HOOKS_BUILD_BACKEND", "PEP517_BUILD_BACKEND")
 UV_MARK = "UV_INTERNAL__BUILD_DIR"
 """Set by uv for the processes in which it calls a hook."""
 
+_PARENT = os.getppid()
+"""Who started this process: asked as early as may be, since it may be gone a moment later."""
 _current: Settings = {}
 
 
@@ -40,19 +42,23 @@ def asking(settings: Settings) -> Iterator[None]:
         _current = before
 
 
-def called_by_front_end() -> bool:
-    """Whether this process was started by pip, build or uv for one hook call.
+def front_end() -> int:
+    """Process id of pip, build or uv, where that started this process for one hook call; else 0.
 
     Such a process works for its parent, and for nobody once that is gone. To import the backend
     is not enough: a script may call it, and be meant to outlive the shell that started it. The
     variables alone are not either, since what a hook starts inherits them.
     """
-    if os.getppid() <= 1:
-        return False
+    if _PARENT <= 1:
+        # In a container, or one that was orphaned before it could ask: no number tells.
+        return 0
     program = getattr(sys.modules.get("__main__"), "__file__", None)
     if program is not None:
-        return os.path.basename(program) == HOOK_CALLER and any(map(os.environ.get, HOOK_MARKS))
-    return UV_MARK in os.environ and _is_uv_script(sys.orig_argv)
+        named = os.path.basename(program) == HOOK_CALLER
+        called = named and any(map(os.environ.get, HOOK_MARKS))
+    else:
+        called = UV_MARK in os.environ and _is_uv_script(sys.orig_argv)
+    return _PARENT if called else 0
 
 
 def _is_uv_script(command: list[str]) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aot_build import snapshot
-from aot_build.commands.asked import called_by_front_end, config_settings
+from aot_build.commands.asked import config_settings, front_end
 from aot_build.commands.complaints import in_words_of_setuptools
 from aot_build.commands.declared import Declared
 from aot_build.commands.options import Options, switched_off
@@ -99,7 +99,7 @@ class Overlap:
             config_settings=config_settings(),
             package_dir=self._told_package_dir(),
             emit=_console(self._dist),
-            watch_parent=called_by_front_end(),
+            front_end=front_end(),
             tokens=sharing.addresses if sharing else (),
             ended=sharing.bury if sharing else None,
         )

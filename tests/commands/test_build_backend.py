@@ -65,7 +65,7 @@ def test_wheel_is_built_with_the_settings(driver, project, monkeypatch):
     assert (project / "out" / name).is_file()
     assert driver.asked[0]["config_settings"] == {"aot.mode": "fast"}
     # A process that merely calls the backend is nobody's hook: its parent may well go first.
-    assert driver.asked[0]["watch_parent"] is False
+    assert driver.asked[0]["front_end"] == 0
 
 
 def test_settings_can_switch_kernels_off(driver, project, monkeypatch):
