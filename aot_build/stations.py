@@ -236,7 +236,7 @@ class ActionTask(Task):
     # Stations
 
     def _failure(self, outcome: str, reason: str) -> Failure:
-        self._space.check_room()
+        self._space.check_room(reason)
         return Failure(outcome, reason, self._log)
 
     def _found(self, decision: Decision) -> None:

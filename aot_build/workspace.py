@@ -1,6 +1,7 @@
 """The rooms, opened for one build of one project: what plan, stations and build share."""
 
 import contextlib
+import errno
 import fcntl
 import importlib
 import itertools
@@ -49,6 +50,8 @@ from aot_build.toolchains.package import find_package
 from aot_build.toolchains.python import find_python
 
 ROOM = "aot_build.backends"
+LITTLE_ROOM = 16 << 20
+"""Bytes that are free on a disk of which an action that could not write may be speaking."""
 
 
 class LookedUp(Mapping[str, str]):
@@ -137,12 +140,15 @@ class Workspace:
         self.cached = False
         self.store = Tiered(LocalStore(self.work / "store"), self.store)
 
-    def check_room(self) -> None:
+    def check_room(self, reason: str) -> None:
         """An action has failed. Raise EnvironmentProblem where no other could do better: one line
         for the disk rather than one for each kernel."""
         found = os.statvfs(self.work)
-        if found.f_bavail == 0 or (found.f_files and found.f_favail == 0):
-            raise self._no_room("No space left on device")
+        full = found.f_bavail == 0 or (found.f_files and found.f_favail == 0)
+        # It may have been another disk that was full, or this one until somebody gave up.
+        low = found.f_bavail * found.f_frsize < LITTLE_ROOM
+        if full or (low and os.strerror(errno.ENOSPC) in reason):
+            raise self._no_room(os.strerror(errno.ENOSPC))
 
     def _no_room(self, error: object) -> EnvironmentProblem:
         return EnvironmentProblem(

@@ -115,7 +115,7 @@ def test_a_full_disk_for_the_result_is_one_clear_line(make, tmp_path, options):
     assert right(project) and not (tmp_path / "cache" / "set-aside").exists()
 
 
-def test_a_disk_too_full_for_any_output_fails_the_kernels(make, tmp_path):
+def test_a_disk_too_full_for_any_output_fails_the_build(make, tmp_path):
     project = make()
     with mounted(project.path / "build", "size=16k"):
         ended = project.command("build")
