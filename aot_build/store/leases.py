@@ -17,13 +17,13 @@ import contextlib
 import fcntl
 import os
 import secrets
-import struct
 import time
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
 from aot_build.errors import EnvironmentProblem
+from aot_build.store import ranges
 
 NAME = "leases-v1"
 REFRESH = 3600.0
@@ -38,11 +38,6 @@ UNMARKED = 1 << 32
 GATE = 1 << 62
 COLLECTOR = GATE + 1
 
-_SETLK = getattr(fcntl, "F_OFD_SETLK", None)
-_GETLK = getattr(fcntl, "F_OFD_GETLK", None)
-_FLOCK = "hhqqi4x"
-"""struct flock on 64-bit Linux: type, whence, start, length, pid."""
-
 
 class Leases:
     """The leases of one cache directory, as one build or one collector sees and holds them.
@@ -51,7 +46,7 @@ class Leases:
     """
 
     def __init__(self, root: Path, *, writable: bool = True) -> None:
-        self.broken = "" if _SETLK is not None else "no locks on open files here"
+        self.broken = "" if ranges.AVAILABLE else "no locks on open files here"
         self.fresh_ns = 0
         """Files with a younger mtime (Unix time) are in use by this lease without being marked."""
         self._writable = writable
@@ -176,27 +171,22 @@ class Leases:
 
     def _taken(self, start: int, length: int) -> tuple[int, int] | None:
         """Some byte range in this one that is locked by somebody else: its start and length."""
-        request = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, start, length, 0)
         try:
-            answer = fcntl.fcntl(self._descriptor, _GETLK or 0, request)
+            found = ranges.held(self._descriptor, start, length)
         except OSError as error:
             self.broken = self.broken or str(error)
             return None
-        kind, _, at, size, _ = struct.unpack(_FLOCK, answer)
-        return None if kind == fcntl.F_UNLCK else (at, size or length)
+        return None if found is None else (found[0], found[1] or length)
 
     def _lock(self, kind: int, start: int) -> bool:
         """False where somebody else has it; where there are no locks, everybody has them."""
         if self.broken or self._descriptor < 0:
             return True
-        request = struct.pack(_FLOCK, kind, os.SEEK_SET, start, 1, 0)
         try:
-            fcntl.fcntl(self._descriptor, _SETLK or 0, request)
-        except (BlockingIOError, PermissionError):
-            return False
+            return ranges.lock(self._descriptor, kind, start)
         except OSError as error:
             self.broken = str(error)
-        return True
+            return True
 
 
 def _closed(descriptor: int) -> None:

@@ -7,14 +7,11 @@ On Linux the locks are byte ranges of one file (open file description locks, fcn
 
 import fcntl
 import os
-import struct
 from pathlib import Path
 
 import filelock
 
-_OFD_SETLK = getattr(fcntl, "F_OFD_SETLK", None)
-_FLOCK = "hhqqi4x"
-"""struct flock on 64-bit Linux: type, whence, start, length, pid."""
+from aot_build.store import ranges
 
 
 class Locks:
@@ -31,7 +28,7 @@ class Locks:
         self._held: dict[str, str] = {}
         self.broken = ""
         """Why locks exclude nobody; empty while they do."""
-        if _OFD_SETLK is not None:
+        if ranges.AVAILABLE:
             try:
                 flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
                 self._descriptor = os.open(root / "locks-v1", flags, 0o666)
@@ -41,7 +38,7 @@ class Locks:
 
     def acquire(self, key: str) -> bool:
         """Take the lock of a base key; False where another build holds it."""
-        if key in self._held or (_OFD_SETLK is not None and self._descriptor < 0):
+        if key in self._held or (ranges.AVAILABLE and self._descriptor < 0):
             return True
         by_range = self._descriptor >= 0
         taken = self._range(key, fcntl.F_WRLCK) if by_range else self._shard(key)
@@ -68,15 +65,11 @@ class Locks:
             self._descriptor = -1
 
     def _range(self, key: str, kind: int) -> bool:
-        offset = int(key[:15], 16)
-        request = struct.pack(_FLOCK, kind, os.SEEK_SET, offset, 1, 0)
         try:
-            fcntl.fcntl(self._descriptor, _OFD_SETLK or 0, request)
-        except (BlockingIOError, PermissionError):
-            return False
+            return ranges.lock(self._descriptor, kind, int(key[:15], 16))
         except OSError as error:
             self.broken = f"{self._root / 'locks-v1'}: {error.strerror}"
-        return True
+            return True
 
     def _shard(self, key: str) -> bool:
         shard = key[:2]

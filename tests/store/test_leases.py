@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 
 from aot_build.store import leases as leases_module
+from aot_build.store import ranges
 from aot_build.store.gc import Limits, collect
 from aot_build.store.leases import REFRESH, Leases
 from aot_build.store.local import LocalStore
 from tests.store.aged import DAY, age, ago, holding, key, publish
 
 pytestmark = pytest.mark.skipif(
-    leases_module._SETLK is None, reason="needs open file description locks (Linux)"
+    not ranges.AVAILABLE, reason="needs open file description locks (Linux)"
 )
 HOLDER = """
 import sys

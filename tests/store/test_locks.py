@@ -12,15 +12,16 @@ from pathlib import Path
 import pytest
 
 from aot_build.store import locks as locks_module
+from aot_build.store import ranges
 from aot_build.store.locks import Locks
 
 ONE, TWO, NEAR = "a1" + "0" * 30, "b2" + "0" * 30, "a11" + "0" * 29
 HOLDER = """
 import sys, time
 from pathlib import Path
-from aot_build.store import locks
+from aot_build.store import locks, ranges
 if sys.argv[2] == "files":
-    locks._OFD_SETLK = None
+    ranges.AVAILABLE = False
 held = locks.Locks(Path(sys.argv[1]))
 print([held.acquire(key) for key in sys.argv[3:]], flush=True)
 time.sleep(60)
@@ -30,7 +31,7 @@ time.sleep(60)
 @pytest.fixture(params=["ranges", "files"])
 def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     if request.param == "files":
-        monkeypatch.setattr(locks_module, "_OFD_SETLK", None)
+        monkeypatch.setattr(ranges, "AVAILABLE", False)
     return str(request.param)
 
 
@@ -95,7 +96,7 @@ def test_giving_one_back_keeps_the_others(tmp_path: Path) -> None:
 
 
 def test_byte_ranges_leave_one_file_and_tell_near_keys_apart(tmp_path: Path) -> None:
-    if locks_module._OFD_SETLK is None:
+    if not ranges.AVAILABLE:
         pytest.skip("needs open file description locks (Linux)")
     one, other = Locks(tmp_path), Locks(tmp_path)
     far = "f" * 32
@@ -111,7 +112,7 @@ def test_byte_ranges_leave_one_file_and_tell_near_keys_apart(tmp_path: Path) -> 
 def test_a_file_system_without_locks_stops_nobody(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    if locks_module._OFD_SETLK is None:
+    if not ranges.AVAILABLE:
         pytest.skip("needs open file description locks (Linux)")
     one, other = Locks(tmp_path), Locks(tmp_path)
 
@@ -131,7 +132,7 @@ def test_a_file_system_without_locks_stops_nobody(
 def test_a_file_system_without_lock_files_stops_nobody(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(locks_module, "_OFD_SETLK", None)
+    monkeypatch.setattr(ranges, "AVAILABLE", False)
 
     def without(*args: object) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
