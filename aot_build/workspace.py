@@ -91,12 +91,6 @@ class Workspace:
         self.contents = StatIndex(self.folder / "contents-v1", blob_digest)
         """SHA-256 of files of distributions that were touched after they were installed."""
         self.distributions = Distributions(self.index.digest, self.contents.digest)
-        self.preloads = Preloads(
-            self.settings.cache_dir,
-            self.settings.package,
-            self.distributions,
-            self.settings.import_roots,
-        )
         self.log = BuildLog(self.folder / "log-v1")
         self.cached = True
         """Whether results are kept in the cache directory."""
@@ -223,6 +217,13 @@ class Workspace:
         """Something is missing: the pool gets ready while the rest is planned."""
         if not self.pool_started:
             self.executor.start()
+
+    @cached_property
+    def preloads(self) -> Preloads:
+        """What actions imported in earlier builds: read when something is to run."""
+        settings = self.settings
+        roots = settings.import_roots
+        return Preloads(settings.cache_dir, settings.package, self.distributions, roots)
 
     @cached_property
     def history(self) -> History:
