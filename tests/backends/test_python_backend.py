@@ -217,6 +217,7 @@ def test_the_environment_still_works_as_one(bench: Any) -> None:
         "assert os.path.expandvars('$HOME') == os.environ['HOME']\n"
         "open(out_dir + '/x', 'w').close()"
     )
+    assert os.listdir(bench.out) == ["x"], "it came to its last line"
 
 
 def test_the_standard_library_still_works(bench: Any) -> None:

@@ -153,6 +153,7 @@ def test_an_old_ninja_that_is_killed_leaves_no_process(pot: Jobserver, folder: P
         )
         stand_in.kill()
     wait_until(lambda: not Path(f"/proc/{real}").exists())
+    assert stand_in.returncode == -signal.SIGKILL
 
 
 @pytest.mark.parametrize("status", [0, 3])

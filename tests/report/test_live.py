@@ -193,8 +193,11 @@ def test_as_many_rows_as_fit(monkeypatch):
 def test_a_terminal_that_goes_away():
     """Whatever is written fails from here on: the build must not notice."""
 
+    tried = []
+
     class Gone(Screen):
         def write(self, text: str) -> int:
+            tried.append(text)
             raise OSError(5, "Input/output error")
 
     console = LiveConsole(Gone())
@@ -203,3 +206,4 @@ def test_a_terminal_that_goes_away():
     console.emit(Notice("hello"))
     console.emit(ActionFinished("k", "-", "cpu", 1.0, 1, 1))
     console.close()
+    assert tried and "hello" not in "".join(tried), "it is left alone from then on"
