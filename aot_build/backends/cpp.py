@@ -12,7 +12,6 @@ from typing import Any
 import msgspec
 
 from aot_build.backends.command import command_env, keyed_env, run
-from aot_build.backends.depfile import extended, trace_of_depfiles
 from aot_build.backends.flags import (
     LINK_DEPFILE,
     absent_libraries,
@@ -22,6 +21,7 @@ from aot_build.backends.flags import (
     tells_inputs,
 )
 from aot_build.backends.macros import check_macros, macros
+from aot_build.backends.tracing.depfile import extended, trace_of_depfiles
 from aot_build.core.action import Action
 from aot_build.core.configuration import Configuration
 from aot_build.core.kernel import Variant

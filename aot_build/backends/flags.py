@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from aot_build.backends.depfile import read_depfile
+from aot_build.backends.tracing.depfile import read_depfile
 from aot_build.core.action import Action
 from aot_build.core.configuration import Configuration
 from aot_build.core.kernel import Variant

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from aot_build.backends.recording import Recording
+from aot_build.backends.tracing.recording import Recording
 from aot_build.backends.unbuilt import UnbuiltKernels
 from aot_build.core.action import Action
 from aot_build.core.configuration import Configuration

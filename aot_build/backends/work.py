@@ -9,10 +9,10 @@ from typing import Any
 import msgspec
 
 from aot_build.backends.fresh import perform_afresh
-from aot_build.backends.imprints import IMPRINTS
 from aot_build.backends.protocol import Backend
 from aot_build.backends.python import call_recorded, declared_env
 from aot_build.backends.registry import Registry
+from aot_build.backends.tracing.imprints import IMPRINTS
 from aot_build.core.row import code_row
 from aot_build.core.work import WorkOrder, WorkReport
 from aot_build.errors import AotBuildError

@@ -8,7 +8,6 @@ from typing import Any
 from aot_build.backends.command import command_env, run
 from aot_build.backends.cuda.cubin import Cubin, read_cubin
 from aot_build.backends.cuda.places import HERE, Places
-from aot_build.backends.depfile import extended, trace_of_depfiles
 from aot_build.backends.flags import (
     LINK_DEPFILE,
     absent_libraries,
@@ -17,6 +16,7 @@ from aot_build.backends.flags import (
     searched,
 )
 from aot_build.backends.macros import macros
+from aot_build.backends.tracing.depfile import extended, trace_of_depfiles
 from aot_build.core.roles import Roles
 from aot_build.core.target import parse_target
 from aot_build.core.trace import Trace

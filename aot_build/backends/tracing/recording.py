@@ -11,9 +11,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from aot_build.backends.imports import passed_over
-from aot_build.backends.imprints import IMPRINTS, OWN_PACKAGE
-from aot_build.backends.listening import absolute, listen
+from aot_build.backends.tracing.imports import passed_over
+from aot_build.backends.tracing.imprints import IMPRINTS, OWN_PACKAGE
+from aot_build.backends.tracing.listening import absolute, listen
 from aot_build.core import threads
 from aot_build.core.roles import Roles
 from aot_build.core.trace import Trace

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Iterator, MutableMapping
 from typing import Any, Protocol
 
-from aot_build.backends.imports import by_importer
+from aot_build.backends.tracing.imports import by_importer
 
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 

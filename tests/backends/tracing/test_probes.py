@@ -10,7 +10,7 @@ pytestmark = [pytest.mark.torch, pytest.mark.triton, pytest.mark.slow]
 
 TRY = """
 import json, os, sys
-from aot_build.backends.imprints import IMPRINTS
+from aot_build.backends.tracing.imprints import IMPRINTS
 from aot_build.execute.preload import attempt
 sys.path.insert(0, sys.argv[1])
 found = {}

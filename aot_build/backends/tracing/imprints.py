@@ -14,9 +14,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from aot_build.backends.imports import by_importer, passed_over
-from aot_build.backends.listening import listen
-from aot_build.backends.probes import Probes
+from aot_build.backends.tracing.imports import by_importer, passed_over
+from aot_build.backends.tracing.listening import listen
+from aot_build.backends.tracing.probes import Probes
 
 ACTIONS_ENV = frozenset(
     {"TMPDIR", "TEMP", "TMP", "TRITON_CACHE_DIR", "TRITON_DEFAULT_FP_FUSION",

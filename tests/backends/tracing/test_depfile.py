@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from aot_build.backends.depfile import read_depfile, trace_of_depfiles
+from aot_build.backends.tracing.depfile import read_depfile, trace_of_depfiles
 from aot_build.core.roles import Roles
 from aot_build.core.trace import Trace
 

@@ -1,0 +1,1 @@
+"""See what actions read: Python code in a worker, and the depfiles of compilers."""
