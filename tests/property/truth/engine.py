@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import gc
 import json
 import os
 import subprocess
@@ -15,6 +16,7 @@ from typing import Any, Protocol
 import msgspec
 
 from aot_build import snapshot
+from aot_build.backends.registry import Registry
 from aot_build.backends.work import ROWS_STAGE
 from aot_build.build import build
 from aot_build.core.toolchain import Toolchain
@@ -22,8 +24,9 @@ from aot_build.core.work import WorkOrder
 from aot_build.errors import AotBuildError
 from aot_build.events import Event
 from aot_build.execute.protocol import Executor, Job, JobEnd
-from aot_build.opening import load_settings, open_workspace
+from aot_build.opening import open_workspace
 from aot_build.request import Request
+from aot_build.settings.load import load
 from aot_build.workspace import Workspace
 from tests.property.truth.oracle import Name
 from tests.property.truth.project import Site
@@ -98,14 +101,17 @@ _orders = msgspec.msgpack.Decoder(WorkOrder)
 class InProcess:
     """The storytellers as the driver calls them, and the real pool, which outlives a build.
 
-    Left out are the driver's own process, the pot of tokens, syncs to the disk, and asking a
-    compiler of the same content a second time what it is made of.
+    Left out are the driver's own process, the pot of tokens, syncs to the disk, asking a compiler
+    of the same content a second time what it is made of, and looking for other people's backends.
     """
 
     def __init__(self) -> None:
         self._pool: Watched | None = None
-        self._made_for: object = None
+        self._seed = ""
+        """Of the hashes of its workers, which have the umask and the slots of that time as well."""
         self._toolchains: dict[object, Toolchain] = {}
+        self._registry = Registry()
+        self._options = self._registry.options()
         self.events: list[Event] = []
 
     def build(self, site: Site, cache: Path | None = None) -> Built:
@@ -113,7 +119,7 @@ class InProcess:
         if cache is not None:
             env["AOT_BUILD_CACHE_DIR"] = str(cache)
         request = Request(project=os.path.realpath(site.project))
-        with _environment(env), _umask(site.umask):
+        with _environment(env), _umask(site.umask), _hurried():
             fresh = snapshot.fresh(request.project, request.shape) is not None
             try:
                 built = self._build(site, request, env)
@@ -131,9 +137,14 @@ class InProcess:
     def _build(self, site: Site, request: Request, env: dict[str, str]) -> Built:
         began = time.time_ns()
         self.events.clear()
-        settings, registry = load_settings(request)
+        settings = load(
+            Path(request.project),
+            backends=self._options,
+            serves=self._registry.serves,
+            env=env,
+        )
         assert settings is not None
-        workspace = open_workspace(settings, registry, self.events.append)
+        workspace = open_workspace(settings, self._registry, self.events.append)
         try:
             pool = self._lend(workspace, site, env)
             summary = build(workspace, request, began)
@@ -157,12 +168,11 @@ class InProcess:
     def _lend(self, workspace: Workspace, site: Site, env: dict[str, str]) -> Watched:
         lent: dict[str, Any] = vars(workspace)
         lent["tokens"] = None
-        made_for = (site.seed, site.jobs, site.umask)
-        if self._pool is None or self._made_for != made_for:
+        if self._pool is None or self._seed != site.seed:
             self.close()
             varied = dict(env)
             workspace.env = {"PATH": env["PATH"], "PYTHONHASHSEED": site.seed}
-            self._pool, self._made_for = Watched(workspace.executor), made_for
+            self._pool, self._seed = Watched(workspace.executor), site.seed
             self._pool.start()
             workspace.env = varied
         self._pool.orders.clear()
@@ -261,3 +271,16 @@ def _umask(mask: int) -> Iterator[None]:
         yield
     finally:
         os.umask(before)
+
+
+@contextlib.contextmanager
+def _hurried() -> Iterator[None]:
+    """No power is lost while a test runs, and no memory is short."""
+    before = os.fsync
+    os.fsync = lambda descriptor: None
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+        os.fsync = before

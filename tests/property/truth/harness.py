@@ -112,14 +112,15 @@ class Harness:
         if found.keys() != outlook.variants.keys():
             raise Stale(f"variants: {sorted(found)}, not {sorted(outlook.variants)}")
         for name, expected in outlook.variants.items():
-            if found[name] != self.expected(expected):
-                raise Stale(f"{name}:\n{_shown(found[name])}\nnot\n{_shown(expected.text)}")
+            wanted = self.expected(name, expected)
+            if found[name] != wanted:
+                raise Stale(f"{name}:\n{_shown(found[name])}\nnot\n{_shown(wanted)}")
         places = {place for _, _, _, files in manifest_rows(self.site) for place in _paths(files)}
         extra = {p for p in result_files(self.site) if not p.endswith(NOT_RESULTS)} - places
         if extra:
             raise Stale(f"left over: {sorted(extra)}")
 
-    def expected(self, expected: Expected) -> bytes | None:
+    def expected(self, name: Name, expected: Expected) -> bytes | None:
         """The bytes of an artifact: its text is what the recording compiler writes."""
         return expected.text
 

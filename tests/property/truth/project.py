@@ -229,4 +229,7 @@ class Site:
         }  # fmt: skip
         if self.recorder is not None:
             fixed["CXX"] = str(self.root / self.compiler)
-        return {**fixed, **{n: v.replace("{project}", str(self.project)) for n, v in self.env.items()}}
+        return {
+            **fixed,
+            **{n: v.replace("{project}", str(self.project)) for n, v in self.env.items()},
+        }
