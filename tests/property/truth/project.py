@@ -223,13 +223,10 @@ class Site:
 
     def environment(self) -> dict[str, str]:
         """The whole environment of a build."""
-        fixed = {
-            "PATH": os.environ["PATH"], "HOME": str(self.root), "AOT_BUILD_CACHE_DIR": str(self.cache),
-            "AOT_BUILD_JOBS": str(self.jobs),
-        }  # fmt: skip
+        home, cache = str(self.root), str(self.cache)
+        fixed = {"PATH": os.environ["PATH"], "HOME": home, "AOT_BUILD_CACHE_DIR": cache}
+        fixed["AOT_BUILD_JOBS"] = str(self.jobs)
         if self.recorder is not None:
             fixed["CXX"] = str(self.root / self.compiler)
-        return {
-            **fixed,
-            **{n: v.replace("{project}", str(self.project)) for n, v in self.env.items()},
-        }
+        place = str(self.project)
+        return fixed | {n: v.replace("{project}", place) for n, v in self.env.items()}
