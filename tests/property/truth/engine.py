@@ -134,6 +134,12 @@ class InProcess:
         assert self._pool is not None
         self._pool.before_ends[:] = [change]
 
+    def finish(self) -> None:
+        """Where nothing ran, it is called now."""
+        assert self._pool is not None
+        while self._pool.before_ends:
+            self._pool.before_ends.pop()()
+
     def _build(self, site: Site, request: Request, env: dict[str, str]) -> Built:
         began = time.time_ns()
         self.events.clear()

@@ -215,6 +215,7 @@ def _edit_before_the_end(harness: Harness, a: int, b: int) -> None:
     EDITS[choose(("change a module", "change a source"), b)](site, a, a + b + 1)
     engine.during_next(lambda: later.carry_out(site))
     harness.build()
+    engine.finish()
 
 
 CONCURRENT: dict[str, Callable[[Harness, int, int], None]] = {

@@ -47,6 +47,15 @@ static const char *mapped(const char *path) {
     return path;
 }
 
+/* A prerequisite of the depfile, as gcc writes it. */
+static void depends_on(const char *path) {
+    fputs(" \\\n ", dep);
+    for (; *path; path++) {
+        if (strchr(" #$", *path)) fputc(*path == '$' ? '$' : '\\', dep);
+        fputc(*path, dep);
+    }
+}
+
 static char *contents(const char *path) {
     struct stat st;
     int fd = open(path, O_RDONLY);
@@ -104,7 +113,7 @@ static void take(const char *path, char *bytes, int depth) {
     int in_quotes, skipping = 0;
     if (depth > DEEP) die("includes too deep", path);
     fprintf(out, "file %s\n", mapped(path));
-    fprintf(dep, " \\\n %s", path);
+    depends_on(path);
     for (char *line = bytes, *end; *line; line = end) {
         end = line + strcspn(line, "\n");
         if (*end) *end++ = 0;
@@ -165,7 +174,7 @@ static void link_library(const char *name) {
             char *bytes = contents(path);
             if (!bytes) continue;
             fprintf(out, "library lib%s.%s\n%s\n", name, archive ? "a" : "so", bytes);
-            fprintf(dep, " \\\n %s", path);
+            depends_on(path);
             free(bytes);
             return;
         }
