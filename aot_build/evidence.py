@@ -21,12 +21,18 @@ def inputs_held(space: Workspace, action: Action, trace: Trace, since_ns: int) -
     declared = [space.roles.decode(path) for path in named]
     files = [*space.closures.inputs(trace), *declared]
     changed = [p for p in files if not space.index.held_since(p, since_ns)]
-    changed += [p for p in map(space.roles.decode, trace.absent) if os.path.lexists(p)]
+    changed += [p for p in map(space.roles.decode, trace.missing) if os.path.lexists(p)]
+    changed += [p for p in map(space.roles.decode, trace.present) if not _looked_held(p, since_ns)]
     changed += [p for p in map(space.roles.decode, trace.listings) if not unchanged(p, since_ns)]
     for path in sorted({*changed} - space.edited):
         space.edited.add(path)
         space.emit(Notice(f"{path} was edited during the build: its results are not kept"))
     return not changed
+
+
+def _looked_held(path: str, since_ns: int) -> bool:
+    """Whether a path that was looked at has not changed since: a folder may, as its kind counts."""
+    return os.path.isdir(path) or unchanged(path, since_ns)
 
 
 def owned_trace(space: Workspace, report: WorkReport) -> Trace:

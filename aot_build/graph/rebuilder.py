@@ -83,11 +83,14 @@ def _shown(answer: str | None) -> str:
     return "absent" if answer is None else answer[:12]
 
 
+SINGULAR = {"files": "file", "modules": "module", "listings": "listing", "programs": "program"}
+
+
 def flatten(closure: Closure) -> dict[str, str]:
     """One level: `file {project}/a.h` -> digest, absences left out while they hold."""
     flat = {}
     for category, answers in closure.items():
-        name = {"files": "file", "modules": "module", "listings": "listing"}.get(category, category)
+        name = SINGULAR.get(category, category)
         for path, answer in answers.items():  # type: ignore[attr-defined]
             if answer is not None:
                 flat[f"{name} {path}"] = "present" if answer is True else str(answer)

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from aot_build.backends.tracing.absences import absences
 from aot_build.backends.tracing.imports import passed_over
 from aot_build.backends.tracing.imprints import IMPRINTS, OWN_PACKAGE
 from aot_build.backends.tracing.listening import absolute, listen
@@ -106,7 +107,7 @@ class Recording:
         trace = Trace(
             files=self._encode(p for p in files if os.path.isfile(p)),
             modules=self._encode(modules),
-            absent=self._encode(p for p in looked_for if not os.path.lexists(p)),
+            absent=absences(looked_for, self._roles),
             listings=self._encode(listed),
             distributions=tuple(sorted(packages)),
             env=tuple(sorted(self._variables - UNRECORDED)),
