@@ -1,6 +1,7 @@
 """What a snapshot watches: every file, absence and variable that the finished build stood on."""
 
 import contextlib
+import itertools
 import os
 import shutil
 import time
@@ -35,8 +36,7 @@ def keep_snapshot(
     There is none where an input is racy or changed since, or where the disk takes no more.
     """
     try:
-        watched = dict(_present(workspace)) | dict(_absent(workspace))
-        watched |= dict(_traced_absent(workspace, began_ns))
+        watched = _watched(workspace, began_ns)
     except OSError:
         return
     now = time.time_ns()
@@ -57,6 +57,17 @@ def keep_snapshot(
             str(folder.path),
             folder.rows(),
         )
+
+
+def _watched(workspace: Workspace, began_ns: int) -> dict[str, Stat]:
+    """Each path once. Raises OSError."""
+    rows = (_present(workspace), _absent(workspace), _traced_absent(workspace, began_ns))
+    found: dict[str, Stat] = {}
+    for path, row in itertools.chain.from_iterable(rows):
+        # A folder that must be there may also be one whose names somebody has listed.
+        if row != snapshot.PRESENT or path not in found:
+            found[path] = row
+    return found
 
 
 def _changed(row: Stat, since_ns: int) -> bool:

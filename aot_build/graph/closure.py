@@ -11,6 +11,7 @@ import stat
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 
+from aot_build.core.environment import WHOLE, shaping
 from aot_build.core.roles import Roles
 from aot_build.core.trace import Absences, Trace
 from aot_build.digest import bytes_digest, key_digest
@@ -124,6 +125,9 @@ class ClosureReader:
         return self._programs[name]
 
     def _variable(self, name: str) -> str | None:
+        if name == WHOLE:
+            values = shaping(self._env)
+            return key_digest({each: self._roles.encode_text(values[each]) for each in values})
         value = self._env.get(name)
         return None if value is None else self._roles.encode_text(value)
 
