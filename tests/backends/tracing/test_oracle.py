@@ -105,11 +105,14 @@ du -s . > /dev/null; make -s -f rules out/made; env -i /bin/sh -c 'test -e gone 
 """
 
 
-def test_shell(tracer: Tracer, tmp_path: Path) -> None:
+@pytest.mark.parametrize("shell", ["sh", "bash"])
+def test_shell(shell: str, tracer: Tracer, tmp_path: Path) -> None:
+    if not shutil.which(shell):
+        pytest.skip(f"needs {shell}")
     tracer.write("in.txt", "line\n")
     tracer.write("rules", "-include none.mk\nout/made: in.txt $(wildcard *.zip)\n\tcp $< $@\n")
     (tracer.folder / "link").symlink_to("in.txt")
-    assert missing(tracer, tmp_path, ["sh", "-c", SCRIPT], 50) == []
+    assert missing(tracer, tmp_path, [shell, "-c", SCRIPT], 50) == []
 
 
 WORKER = """
