@@ -39,6 +39,7 @@ class Trial:
         self._engine = engine
         self._recorder: Recorder = make_recorder(folder / "recorder")
         self._sites = 0
+        self._reached = 0
 
     def carry_out(self, edits: Sequence[Edit]) -> None:
         """Raises Stale, Needless."""
@@ -48,6 +49,7 @@ class Trial:
         try:
             run(harness, edits)
         finally:
+            self._reached = harness.tally.edits
             self.tally.add(harness.tally)
             shutil.rmtree(root, ignore_errors=True)
 
@@ -71,6 +73,9 @@ class Trial:
         def fails(some: Sequence[Edit]) -> bool:
             return isinstance(self.failure(some), kind)
 
+        if not fails(edits):
+            return edits  # Once is no proof, and no list to be shortened.
+        edits = edits[: self._reached]
         size = len(edits) // 2
         while size:
             at = 0

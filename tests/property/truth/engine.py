@@ -5,8 +5,10 @@ import dataclasses
 import gc
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +19,8 @@ import msgspec
 
 from aot_build import snapshot
 from aot_build.backends.registry import Registry
+from aot_build.backends.tracing.library import Library
+from aot_build.backends.tracing.library import build as build_tracer
 from aot_build.backends.work import ROWS_STAGE
 from aot_build.build import build
 from aot_build.core.toolchain import Toolchain
@@ -110,6 +114,9 @@ class InProcess:
         self._seed = ""
         """Of the hashes of its workers, which have the umask and the slots of that time as well."""
         self._toolchains: dict[object, Toolchain] = {}
+        self._folder = Path(tempfile.mkdtemp(prefix="truth-engine-"))
+        self._tracer: Library | None = None
+        """In a folder that outlives every site, as the pool does."""
         self._registry = Registry()
         self._options = self._registry.options()
         self.events: list[Event] = []
@@ -160,9 +167,6 @@ class InProcess:
             # The pool is not the workspace's to close.
             workspace.pool_started = False
             workspace.close()
-            close = getattr(workspace.store, "close", None)
-            if close is not None:
-                close()
         return Built(
             failed=bool(summary.failures),
             executed=[_name(order) for order in pool.orders],
@@ -173,9 +177,11 @@ class InProcess:
 
     def _lend(self, workspace: Workspace, site: Site, env: dict[str, str]) -> Watched:
         lent: dict[str, Any] = vars(workspace)
-        lent["tokens"] = None
+        if self._tracer is None:
+            self._tracer = build_tracer(self._folder, env)
+        lent["tokens"], lent["tracer"] = None, self._tracer
         if self._pool is None or self._seed != site.seed:
-            self.close()
+            self._close_pool()
             varied = dict(env)
             workspace.env = {"PATH": env["PATH"], "PYTHONHASHSEED": site.seed}
             self._pool, self._seed = Watched(workspace.executor), site.seed
@@ -192,10 +198,14 @@ class InProcess:
         if found := workspace.toolchains.get("cxx"):
             self._toolchains[_compiler(site)] = found
 
-    def close(self) -> None:
+    def _close_pool(self) -> None:
         if self._pool is not None:
             self._pool.close()
             self._pool = None
+
+    def close(self) -> None:
+        self._close_pool()
+        shutil.rmtree(self._folder, ignore_errors=True)
 
 
 class ByCommand:
