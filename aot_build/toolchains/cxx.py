@@ -65,7 +65,12 @@ def find_cxx(env: Mapping[str, str], digest: Digest) -> Toolchain:
 def content_of(parts: Mapping[str, str], digest: Digest) -> tuple[tuple[str, str, str], ...]:
     """Name, path and digest of the content of each file."""
     return tuple(
-        (name, path, digest(os.path.realpath(path)) or "") for name, path in sorted(parts.items())
+        (
+            name,
+            os.path.realpath(path) if os.pardir in path else path,
+            digest(os.path.realpath(path)) or "",
+        )
+        for name, path in sorted(parts.items())
     )
 
 

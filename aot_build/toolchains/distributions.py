@@ -10,6 +10,7 @@ have kept the mtimes.
 import base64
 import importlib.metadata
 import os
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,6 +92,19 @@ class Distributions:
         if key not in self._identities:
             self._identities[key] = self._identify(*key)
         return self._identities[key]
+
+    def contents(self, name: str, pattern: str) -> list[tuple[str, str, str]]:
+        """Name, path and content of the recorded files whose names end like that: a regular
+        expression. For people: nothing is said of what is not installed."""
+        installed = self._installed(name)
+        if installed is None:
+            return []
+        found = [f for f in installed.record.files if re.search(f"(?:{pattern})$", f)]
+        return [
+            (os.path.basename(file), os.path.join(installed.folder, file), content)
+            for file in sorted(found)
+            if (content := self._content(name, installed, file))
+        ]
 
     def _identify(self, name: str, used: tuple[str, ...] | None) -> str:
         if name.startswith(UNOWNED):

@@ -246,6 +246,13 @@ def test_whose_files_were_used(site: Site) -> None:
     assert Distributions(file_digest).used("no_such_kit", paths) == {}
 
 
+def test_contents_for_people(site: Site) -> None:
+    distributions = Distributions(file_digest)
+    ((name, path, digest),) = distributions.contents("fake-kit", r"/co\w+\.py")
+    assert (name, path) == ("core.py", str(site.folder / USED)) and digest.startswith("sha256=")
+    assert distributions.contents("no-such-kit", ".*") == []
+
+
 def test_a_record_is_read_once(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     record = site.metadata / "RECORD"
     kept = tmp_path / "kept"
