@@ -14,6 +14,7 @@ from aot_build.core.compiler_env import NEEDS_LIBRARY_PATH, OBEYED
 from aot_build.core.toolchain import Toolchain
 from aot_build.files import StatIndex
 from aot_build.toolchains.cxx import find_cxx
+from tests.backends.conftest import Bench
 
 pytestmark = pytest.mark.compiler
 
@@ -174,3 +175,30 @@ def test_what_a_kernel_has_its_compiler_run_is_keyed(compiling: Any) -> None:
         keyed.append([dict(action.params)["programs"] for action in actions])
     assert keyed[0] == keyed[2]
     assert all(one != two for one, two in zip(*keyed[:2], strict=True))
+
+
+HOST = Toolchain(
+    "nvcc", "13", "d" * 32, ("/cuda/nvcc", "-ccbin", "/usr/bin/g++"), ("sm_90",),
+    brings=lambda words, env: {"host": " ".join(words), **env},
+)  # fmt: skip
+
+
+def test_words_that_are_wrapped_for_the_host_compiler(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "bench", {"nvcc": HOST})
+    bench.write("words", "-Xcompiler -O2,-march=native")
+    usual = "-ccbin=/usr/bin/g++"
+    cases: tuple[tuple[dict[str, Any], str], ...] = (
+        ({}, usual),
+        ({"flags": ("-Xcompiler=-march=native,-O2",)}, f"{usual} -march=native"),
+        ({"flags": ("-Xcompiler", "-mtune=native")}, f"{usual} -mtune=native"),
+        ({"flags": ("--compiler-options", "-m32")}, f"{usual} -m32"),
+        ({"flags": ("--options-file", "{project}/words")}, f"{usual} -march=native"),
+        ({"flags": ("-optf={project}/words",)}, f"{usual} -march=native"),
+        ({"env": {"NVCC_APPEND_FLAGS": "-Xcompiler -march=native"}}, f"{usual} -march=native"),
+        ({"spec_env": {"NVCC_PREPEND_FLAGS": "-arch native"}}, f"{usual} -arch=native"),
+        ({"flags": ("-ccbin", "/usr/bin/g++-9")}, f"{usual} -ccbin=/usr/bin/g++-9"),
+        ({"flags": ("-arch=sm_90", "-march=x86-64")}, usual),
+    )
+    for asked, host in cases:
+        action = bench.action("cuda", "a.cu", target="cuda:sm_90", **asked)
+        assert dict(action.params)["host"] == host, asked
