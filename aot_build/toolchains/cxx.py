@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from aot_build.core.toolchain import Brings, Toolchain
 from aot_build.digest import key_digest
 from aot_build.errors import EnvironmentProblem
-from aot_build.toolchains.driver import LOADING, Driver, asking, is_script, libraries
+from aot_build.toolchains.driver import LOADING, PROGRAMS, Driver, asking, is_script, libraries
 
 Digest = Callable[[str], str | None]
 
@@ -56,7 +56,7 @@ def find_cxx(env: Mapping[str, str], digest: Digest) -> Toolchain:
         command=command,
         features=(*_features(openmp, parts.get("ld"), driver.env), *needs),
         files=tuple(sorted({os.path.realpath(path) for path in parts.values()})),
-        absent=absent,
+        absent=(*absent, *_earlier(parts, env)),
         parts=rows,
         brings=_bringing(driver, digest),
     )
@@ -145,6 +145,16 @@ def _passed_over(found: str, name: str, earlier: tuple[str, ...], search: str) -
             break
         absent.append(candidate)
     return tuple(path for path in absent if os.path.isabs(path) and not os.path.lexists(path))
+
+
+def _earlier(parts: Mapping[str, str], env: Mapping[str, str]) -> Iterator[str]:
+    """Where programs that are looked up on PATH would have come first."""
+    search = env.get("PATH", os.defpath)
+    folders = search.split(os.pathsep)
+    for name in PROGRAMS:
+        folder, file = os.path.split(parts.get(name, ""))
+        if folder in folders:
+            yield from _passed_over(parts[name], file, (), search)
 
 
 def real_driver(command: tuple[str, ...], env: Mapping[str, str]) -> tuple[str, tuple[str, ...]]:
