@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import IO
 
 from aot_build.core.action import Action
-from aot_build.core.compiler_env import FIXED, PATH, obeyed
+from aot_build.core.compiler_env import ASKED, FIXED, PATH, obeyed
 from aot_build.core.configuration import Configuration
 from aot_build.core.ending import ERROR, MEMORY, ProgramDied, end_of_program, signal_name
 from aot_build.core.roles import Roles
@@ -30,12 +30,12 @@ def keyed_env(
 
 def command_env(action: Action, roles: Roles, order: WorkOrder) -> dict[str, str]:
     """The whole environment of an action's commands."""
-    passed = {PATH: os.environ[PATH]} if PATH in os.environ else {}
+    passed = {name: os.environ[name] for name in (PATH, *ASKED) if os.environ.get(name)}
     places = {"{out_dir}": order.out_dir, "{target}": action.target}
     keyed = {name: roles.expand(value) for name, value in action.env}
     for place, path in places.items():
         keyed = {name: value.replace(place, path) for name, value in keyed.items()}
-    return passed | FIXED | {"HOME": order.scratch, "TMPDIR": order.scratch} | keyed
+    return FIXED | passed | {"HOME": order.scratch, "TMPDIR": order.scratch} | keyed
 
 
 def run(

@@ -9,10 +9,13 @@ from collections.abc import Mapping
 
 OBEYED = (
     "CPATH", "C_INCLUDE_PATH", "CPLUS_INCLUDE_PATH", "OBJC_INCLUDE_PATH", "LIBRARY_PATH",
-    "GCC_EXEC_PREFIX", "COMPILER_PATH", "GCC_COMPARE_DEBUG", "SOURCE_DATE_EPOCH",
-    "MACOSX_DEPLOYMENT_TARGET", "DEVELOPER_DIR", "SDKROOT",
+    "GCC_EXEC_PREFIX", "COMPILER_PATH", "GCC_COMPARE_DEBUG", "MACOSX_DEPLOYMENT_TARGET",
+    "DEVELOPER_DIR", "SDKROOT",
 )  # fmt: skip
 """What gcc and clang obey, and keys hold by value. Empty is as good as unset to them."""
+ASKED = ("SOURCE_DATE_EPOCH",)
+"""What reaches compilers and is part of a trace where one has looked it up, as gcc does where it
+comes upon `__DATE__` or `__TIME__`: release builds set it to the time of each commit."""
 PATH = "PATH"
 """Reaches compilers as it is: by its folders, `as`, `ld` and what a wrapper calls are found. Keys
 hold what is found there, by content: in the toolchain's digest, and in traces."""
