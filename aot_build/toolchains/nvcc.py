@@ -26,6 +26,8 @@ USUAL = "/usr/local/cuda"
 PACKAGES = ("nvidia/cu13", "nvidia/cuda_nvcc")
 """Where the wheels of the compiler put their tree."""
 PROGRAMS = ("cicc", "cudafe++", "fatbinary", "nvlink", "ptxas", "bin2c")
+LOADING = ("cicc", "cudafe++", "ptxas")
+"""Programs whose shared libraries are asked for; the others load no others."""
 FILES = (
     "{bin}/nvcc.profile", "{bin}/crt/*.stub", "{device}/libdevice*.bc", "{include}/crt/*.h*",
     "{include}/fatbinary_section.h", "{include}/math_constants.h",
@@ -51,7 +53,7 @@ def find_nvcc(env: Mapping[str, str], digest: Digest, cxx: Toolchain) -> Toolcha
     tree = _tree(found, driver, asked)
     nvcc = os.path.join(tree["_HERE_"], "nvcc")
     parts = {"nvcc": nvcc, **_parts(tree)}
-    loads, needs = libraries([nvcc, *(parts[name] for name in PROGRAMS if name in parts)], env)
+    loads, needs = libraries([nvcc, *(parts[name] for name in LOADING if name in parts)], env)
     needs = tuple(name for name in needs if name not in cxx.features)
     if needs:
         asked = asking(env, needs)
