@@ -15,7 +15,7 @@ from aot_build.backends.work import PLACE, ROWS_FILE, ROWS_STAGE, with_text
 from aot_build.core.action import Action
 from aot_build.core.artifact import Artifact
 from aot_build.core.kernel import KernelSpec
-from aot_build.core.result import Failure, Miss
+from aot_build.core.result import DAMAGED, Failure
 from aot_build.digest import blob_digest, key_digest
 from aot_build.errors import InternalError
 from aot_build.execute.scheduler import Task
@@ -55,7 +55,7 @@ class Listings:
             folder = self._lay_out(outcome.result.artifacts)
             if folder is None and again:
                 # The store lost what the probe had seen.
-                lost = Decision(decision.action, decision.base_key, miss=Miss("it was damaged"))
+                lost = Decision(decision.action, decision.base_key, miss=DAMAGED)
                 return self._ask(spec, function, lost, then, again=False)
             if folder is None:
                 raise InternalError("the cache loses what is written to it", {"rows of": function})

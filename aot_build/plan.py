@@ -17,7 +17,7 @@ from aot_build.core.result import Failure
 from aot_build.core.toolchain import Toolchain
 from aot_build.digest import key_digest
 from aot_build.errors import InputError, did_you_mean
-from aot_build.events import FailureRow, Notice, PlanRow
+from aot_build.events import FailureRow, Notice
 from aot_build.execute.scheduler import Task
 from aot_build.graph.rebuilder import Decision
 from aot_build.listings import Listings
@@ -86,30 +86,6 @@ def _failed_listing(spec: KernelSpec, function: str, failure: Failure) -> Failur
 def _failed(variant: Variant, failure: Failure) -> FailureRow:
     v, f = variant, failure
     return FailureRow(v.kernel.name, v.label, str(v.target), f.reason, f.log, f.outcome)
-
-
-def list_plan(plan: Plan, workspace: Workspace) -> tuple[PlanRow, ...]:
-    """A plan as rows for people and for JSON: what cannot be planned comes last."""
-    rows = []
-    for planned in plan.planned:
-        variant, miss = planned.variant, planned.decision.miss
-        record = workspace.log.get(planned.name)
-        rows.append(
-            PlanRow(
-                variant.kernel.name,
-                variant.label,
-                str(variant.target),
-                hit=miss is None,
-                reason=str(miss or ""),
-                seconds=record.seconds if record else 0.0,
-                last=record.built if record else "",
-            )
-        )
-    for row in plan.failures:
-        reason = f"{row.reason}\n  log: {row.log}"
-        unplanned = PlanRow(row.kernel, row.variant, row.target, False, reason, failed=True)
-        rows.append(unplanned)
-    return tuple(rows)
 
 
 def _chosen(settings: Settings, names: Sequence[str] | None) -> list[KernelSpec]:

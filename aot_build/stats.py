@@ -15,6 +15,7 @@ from aot_build.opening import load_settings
 from aot_build.report.wording import count, volume
 from aot_build.request import Request
 from aot_build.store.leases import Leases
+from aot_build.store.log import NAME as LOG
 from aot_build.store.log import BuildLog
 
 KINDS = {
@@ -83,7 +84,7 @@ def stats(project: Path) -> Stats:
         blob_bytes=counts["blobs"][1],
         results=counts["results"][0],
         set_aside=counts["set_aside"][0],
-        kernels=_kernels(BuildLog(folder / "log-v1"), _bytes(folder, settings.package)),
+        kernels=_kernels(BuildLog(folder / LOG), _bytes(folder, settings.package)),
         sizes={kind: size for kind, (_, size) in counts.items()},
         live_builds=len(live),
     )
