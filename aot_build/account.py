@@ -1,11 +1,13 @@
 """A plan told as rows: what each variant is, and for a miss what changed, and since when."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from aot_build.core.record import Record
 from aot_build.core.result import Change
 from aot_build.graph.rebuilder import Decision
+from aot_build.outcome import Asked
 from aot_build.plan import Plan, Planned
 from aot_build.report.wording import iso
 from aot_build.rows import ChangeRow, PlanRow, StageRow
@@ -17,7 +19,7 @@ MOST_CHANGES = 50
 
 def list_plan(plan: Plan, workspace: Workspace) -> tuple[PlanRow, ...]:
     """A plan as rows for people and for JSON: what cannot be planned comes last."""
-    account = Account(workspace)
+    account = Account(workspace, plan.asked)
     rows = [account.variant(planned) for planned in plan.planned]
     for row in plan.failures:
         reason = f"{row.reason}\n  log: {row.log}"
@@ -29,9 +31,19 @@ def list_plan(plan: Plan, workspace: Workspace) -> tuple[PlanRow, ...]:
 class Account:
     """Tells decisions; each change, which many may share, is looked into once."""
 
-    def __init__(self, workspace: Workspace) -> None:
+    def __init__(self, workspace: Workspace, asked: Iterable[Asked] = ()) -> None:
         self._space = workspace
+        self._asked: dict[str, list[tuple[str, StageRow]]] = {}
         self._told: dict[tuple[int, float], tuple[ChangeRow, ...]] = {}
+
+        for each in asked:
+            row = self._question(each)
+            self._asked.setdefault(each.kernel, []).append((each.target, row))
+
+    def _question(self, asked: Asked) -> StageRow:
+        """Whether the answer was there: where it was not, this very plan has asked for it."""
+        row = self.stage(asked.outcome.decision, asked.record)
+        return replace(row, source=asked.label)
 
     def variant(self, planned: Planned) -> PlanRow:
         """One variant with its stages."""
@@ -57,6 +69,11 @@ class Account:
             expected_s=round(sum(spent), 3),
             name=planned.name,
             stages=tuple(stages),
+            helpers=tuple(
+                row
+                for targets, row in self._asked.get(variant.kernel.name, ())
+                if str(variant.target) in targets.split(", ")
+            ),
         )
 
     def stage(self, decision: Decision, name: str) -> StageRow:

@@ -165,7 +165,7 @@ def _again(workspace: Workspace, built: Built, lost: list[Entry]) -> Built:
         # Their traces are inputs of this build; where they are lost as well, they run again.
         stages = tuple(stage.decided() for stage in staged)
         planned.append(dataclasses.replace(old, decision=decision, stages=stages))
-    plan = Plan(tuple(planned), built.plan.helpers, built.plan.failures)
+    plan = dataclasses.replace(built.plan, planned=tuple(planned))
     again = _mended(workspace, carry_out(workspace, plan))
     for before, after in zip(built.outcomes, again.outcomes, strict=True):
         after.executed = after.executed or before.executed
@@ -214,6 +214,8 @@ def _keep_records(workspace: Workspace, built: Built, *, complete: bool) -> None
         keep(planned.name, outcome)
         for number, stage in enumerate(stages):
             keep(planned.stage_name(number), stage)
+    for asked in built.plan.asked:
+        keep(asked.record, asked.outcome)
     workspace.log.replace(records, complete=complete and not built.plan.failures)
 
 

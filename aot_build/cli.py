@@ -166,6 +166,7 @@ def _declared_targets(project: str) -> list[str]:
 def _verify(chosen: argparse.Namespace) -> int:
     from aot_build.frontend import start
     from aot_build.report.keepsakes import listening
+    from aot_build.report.reasons import BAD, verified
 
     with listening(open_console(chosen, sys.stderr)) as emit:
         asked = start(
@@ -179,16 +180,11 @@ def _verify(chosen: argparse.Namespace) -> int:
         )
         asked.wait()
     rows = asked.verified
-    bad = [row for row in rows if row.verdict in ("different", "failed")]
     if chosen.json:
         print(json.dumps([asdict(row) for row in rows]))
-        return 1 if bad else 0
-    for row in rows:
-        if row.verdict != "same":
-            print(f"{row.verdict}: {row.kernel} [{row.target}] {row.variant}: {row.detail}")
-    same = sum(row.verdict == "same" for row in rows)
-    print(f"{same} variants built again without the cache: {len(bad)} differ or fail")
-    return 1 if bad else 0
+    else:
+        print("\n".join(verified(rows)))
+    return 1 if any(row.verdict in BAD for row in rows) else 0
 
 
 def _trace(chosen: argparse.Namespace) -> int:

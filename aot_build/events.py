@@ -18,7 +18,7 @@ from aot_build.rows import FailureRow as FailureRow
 from aot_build.rows import MissRow as MissRow
 from aot_build.rows import PlanRow as PlanRow
 from aot_build.rows import VerifyRow as VerifyRow
-from aot_build.rows import make, named, plan_row
+from aot_build.rows import make, named, plan_row, verify_row
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +244,7 @@ def decode(line: str) -> Event:
     if kind is PlanListed:
         return PlanListed(tuple(map(plan_row, values.get("rows", ()))))
     if kind is VerifyListed:
-        return VerifyListed(tuple(make(VerifyRow, each) for each in values.get("rows", ())))
+        return VerifyListed(tuple(map(verify_row, values.get("rows", ()))))
     event: Event = make(kind, values)
     return event
 

@@ -63,11 +63,9 @@ def explain(
 
 
 def _explained(row: PlanRow) -> Explanation:
-    served = (*row.helpers, *row.stages)
-    stages = tuple(
-        _told(row, stage, stage=f"{stage.stage} {stage.source}".strip()) for stage in served
-    )
-    return _told(row, row, stages=stages)
+    asked = (_told(row, each, stage=each.source) for each in row.helpers)
+    stages = (_told(row, each, stage=f"{each.stage} of {each.source}") for each in row.stages)
+    return _told(row, row, stages=(*asked, *stages))
 
 
 def _told(variant: PlanRow, row: PlanRow | StageRow, **more: Any) -> Explanation:

@@ -21,6 +21,7 @@ from aot_build.events import FailureRow, Notice
 from aot_build.execute.scheduler import Task
 from aot_build.graph.rebuilder import Decision
 from aot_build.listings import Listings
+from aot_build.outcome import Asked
 from aot_build.paths import Paths
 from aot_build.pipelines.modes import mode_flags
 from aot_build.settings import Settings
@@ -60,6 +61,8 @@ class Plan:
     """Actions that served the plan: functions that listed rows, analyses of kernels."""
     failures: tuple[FailureRow, ...] = ()
     """Kernels and rows that could not be made out; they have no variants here."""
+    asked: tuple[Asked, ...] = ()
+    """The questions to the project's code that have an answer, by name."""
 
     @property
     def hits(self) -> int:
@@ -153,7 +156,8 @@ class Planner:
         failures = [f for place in sorted(self._failures) for f in self._failures[place]]
         distinct = {stage.base_key for p in planned for stage in p.stages}
         helpers = self._listings.count + self._analyses.count + len(distinct)
-        return Plan(tuple(planned), helpers, tuple(failures))
+        asked = sorted((*self._listings.asked, *self._analyses.asked), key=lambda a: a.record)
+        return Plan(tuple(planned), helpers, tuple(failures), tuple(asked))
 
     # Rows and variants
 

@@ -103,6 +103,30 @@ class PlanRow:
 
 
 @dataclass(frozen=True, slots=True)
+class DifferenceRow:
+    """Where the bytes of one artifact are others; sizes and offsets in bytes."""
+
+    artifact: str
+    """Its name; `metadata` is what the manifest says of the variant, as JSON."""
+    kept_size: int
+    """Of what the cache has; -1 where it has none."""
+    now_size: int
+    offset: int = 0
+    """Of the first byte that differs, in what is kept."""
+    differing: int = 0
+    """How many bytes differ; those that one is longer by among them."""
+    places: int = 0
+    """How many runs of them there are, less than 9 equal bytes apart counted as one."""
+    sections: tuple[str, ...] = ()
+    """Of an ELF file: the sections whose bytes are others; `headers` where none is."""
+    kept: str = ""
+    """The neighbourhood of the first difference: text, else hexadecimal after its offset."""
+    now: str = ""
+    hint: str = ""
+    """What usually makes such a difference, where the bytes show it."""
+
+
+@dataclass(frozen=True, slots=True)
 class VerifyRow:
     """One variant that was built again. `verdict` is same, different, failed or unbuilt."""
 
@@ -111,6 +135,9 @@ class VerifyRow:
     target: str
     verdict: str
     detail: str = ""
+    differences: tuple[DifferenceRow, ...] = ()
+    stage: str = ""
+    """What it does for the variants; empty where it is a variant itself."""
 
 
 def plan_row(values: Any) -> PlanRow:
@@ -120,6 +147,15 @@ def plan_row(values: Any) -> PlanRow:
         stages=tuple(_changed(StageRow, each) for each in values.get("stages", ())),
         helpers=tuple(_changed(StageRow, each) for each in values.get("helpers", ())),
     )
+
+
+def verify_row(values: Any) -> VerifyRow:
+    """Read one, with what it holds."""
+    found = [dict(each) for each in named(VerifyRow, values).get("differences", ())]
+    for each in found:
+        each["sections"] = tuple(each.get("sections", ()))
+    rows = tuple(make(DifferenceRow, each) for each in found)
+    return make(VerifyRow, {**values, "differences": rows})
 
 
 def _changed(kind: type[T], values: Any) -> T:

@@ -117,6 +117,8 @@ def _count(folder: Path) -> tuple[int, int]:
 def _kernels(log: BuildLog, sizes: dict[str, int]) -> dict[str, dict[str, float]]:
     found: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for name, record in log.all().items():
+        if name.count("|") != 2:
+            continue  # A stage, or a question: it serves variants.
         row = found[name.partition("|")[0]]
         row["variants"] += 1
         row["hits" if record.decision == "hit" else "built"] += 1

@@ -6,10 +6,12 @@ from typing import Any
 
 from aot_build.explain import HIT, Explanation
 from aot_build.report.wording import ago, count, duration, name, plain
-from aot_build.rows import ChangeRow, PlanRow
+from aot_build.rows import ChangeRow, DifferenceRow, PlanRow, VerifyRow
 
 MOST_SHOWN = 8
 """Changes of one variant; `--json` has more."""
+BAD = ("different", "failed")
+"""Verdicts that make a verification fail."""
 
 
 def explained(found: Sequence[Explanation], *, every: bool = False) -> Iterator[str]:
@@ -74,14 +76,18 @@ def planned(rows: Sequence[PlanRow], *, every: bool = False) -> Iterator[str]:
             yield plain(f"  also {change.component}: {change.was or '-'} -> {change.now or '-'}")
         if len(group) > 1:
             yield f"  and {_others(group)} for the same reason"
-    yield from _served(missing)
+    yield from _served(rows)
     hits = len(rows) - len(missing) - len(failed)
     more = f", {len(failed)} that cannot be planned" if failed else ""
     yield f"{count(len(rows), 'variant')}: {hits} hits, {len(missing)} to build{more}"
 
 
-def _served(missing: Sequence[PlanRow]) -> Iterator[str]:
+def _served(rows: Sequence[PlanRow]) -> Iterator[str]:
     """What runs before the variants, and how long all of it should take."""
+    questions = {each.source: each for row in rows for each in row.helpers if not each.hit}
+    for each in questions.values():
+        yield plain(f"asked just now: {each.source}: {each.reason}")
+    missing = [row for row in rows if not row.hit and not row.failed]
     stages = {stage.key: stage for row in missing for stage in row.stages if not stage.hit}
     kinds = sorted({stage.stage for stage in stages.values()})
     for kind in kinds:
@@ -89,6 +95,42 @@ def _served(missing: Sequence[PlanRow]) -> Iterator[str]:
         yield f"before them: {count(number, f'{kind} action')}"
     if seconds := sum(row.expected_s for row in missing):
         yield f"expected: {duration(seconds)} of work, from earlier builds"
+
+
+def verified(rows: Sequence[VerifyRow]) -> Iterator[str]:
+    """What `verify` prints."""
+    for row in rows:
+        if row.verdict == "same":
+            continue
+        stage = f" ({row.stage})" if row.stage else ""
+        label = plain(f"{row.kernel} [{row.target}] {row.variant}{stage}")
+        yield f"{row.verdict}: {label}: {row.detail}"
+        for each in row.differences:
+            yield from (f"  {line}" for line in _difference(each))
+    own = [row for row in rows if not row.stage]
+    same = sum(row.verdict == "same" for row in own)
+    questions = sum(row.verdict == "same" for row in rows if row.stage)
+    if questions:
+        yield f"{count(questions, 'question')} to the project's code answered as before"
+    bad = sum(row.verdict in BAD for row in rows)
+    yield f"{count(same, 'variant')} built again without the cache: {bad} differ or fail"
+
+
+def _difference(row: DifferenceRow) -> Iterator[str]:
+    if not row.places:
+        yield plain(f"{row.artifact}: {row.hint}")
+        return
+    sizes = f"{row.kept_size} bytes" + (
+        f", built again {row.now_size}" if row.now_size != row.kept_size else ""
+    )
+    where = f"in {', '.join(row.sections[:MOST_SHOWN])}, " if row.sections else ""
+    places = "" if row.places == 1 else f" in {row.places:,} places"
+    differ = f"{count(row.differing, 'byte')} differ{'s' * (row.differing == 1)}{places}"
+    yield plain(f"{row.artifact} ({sizes}): {differ}, {where}the first at {row.offset:#x}")
+    yield plain(f"  kept  {row.kept}")
+    yield plain(f"  again {row.now}")
+    if row.hint:
+        yield f"  hint: {row.hint}"
 
 
 def _name(each: Explanation) -> str:
