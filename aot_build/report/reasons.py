@@ -107,13 +107,15 @@ def verified(rows: Sequence[VerifyRow]) -> Iterator[str]:
         yield f"{row.verdict}: {label}: {row.detail}"
         for each in row.differences:
             yield from (f"  {line}" for line in _difference(each))
-    own = [row for row in rows if not row.stage]
-    same = sum(row.verdict == "same" for row in own)
-    questions = sum(row.verdict == "same" for row in rows if row.stage)
-    if questions:
-        yield f"{count(questions, 'question')} to the project's code answered as before"
-    bad = sum(row.verdict in BAD for row in rows)
-    yield f"{count(same, 'variant')} built again without the cache: {bad} differ or fail"
+    asked = [row for row in rows if row.stage]
+    if asked:
+        yield f"{count(len(asked), 'question')} to the project's code asked again: {_bad(asked)}"
+    built = [row for row in rows if not row.stage and row.verdict != "unbuilt"]
+    yield f"{count(len(built), 'variant')} built again without the cache: {_bad(built)}"
+
+
+def _bad(rows: Sequence[VerifyRow]) -> str:
+    return f"{sum(row.verdict in BAD for row in rows)} differ or fail"
 
 
 def _difference(row: DifferenceRow) -> Iterator[str]:
