@@ -125,7 +125,7 @@ def sections(image: bytes) -> list[Section]:
             for name, kind, _, _, start, length in headers
             if kind not in (0, NOBITS) and length
         ]
-    except (struct.error, IndexError, ValueError):
+    except (struct.error, IndexError, ValueError, OverflowError):
         return []
 
 

@@ -7,8 +7,10 @@ each is kept once, and rows name them by number. Records are made of rows when t
 import contextlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
 
 from aot_build.core.record import Record
 from aot_build.digest import key_digest
@@ -19,6 +21,9 @@ NAME = "log-v2"
 OWN = ("row ", "source ")
 """How components begin that differ from variant to variant."""
 
+_Seconds = Annotated[float, Meta(ge=0.0, le=1e8)]
+_Time = Annotated[float, Meta(ge=0.0, le=1e11)]
+"""What is damaged may decode all the same: a number that is not one would break who tells it."""
 _Parts = tuple[tuple[str, str], ...]
 
 
@@ -28,8 +33,8 @@ class _Told(msgspec.Struct, array_like=True, frozen=True, gc=False):
     decision: str
     built: str
     family: str
-    built_at: float
-    at: float
+    built_at: _Time
+    at: _Time
     trace: str
 
 
@@ -40,7 +45,7 @@ class _Row(msgspec.Struct, array_like=True, gc=False):
     parts: int
     told: int
     closure: int
-    seconds: float
+    seconds: _Seconds
     label: str
 
 
