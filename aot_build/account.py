@@ -1,12 +1,13 @@
 """A plan told as rows: what each variant is, and for a miss what changed, and since when."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from aot_build.core.record import Record
 from aot_build.core.result import Change
-from aot_build.graph.rebuilder import Decision
+from aot_build.graph.components import changes_of_parts, components
+from aot_build.graph.rebuilder import NEVER_BUILT, Decision
 from aot_build.outcome import Asked
 from aot_build.plan import Plan, Planned
 from aot_build.report.wording import iso
@@ -15,17 +16,45 @@ from aot_build.workspace import Workspace
 
 MOST_CHANGES = 50
 """Of one variant that are told one by one: a new release of torch changes thousands of headers."""
+MOST_COMPARED = 20_000
+"""Pairs of a variant that is new and one that is gone."""
+ROW = "row "
 
 
 def list_plan(plan: Plan, workspace: Workspace) -> tuple[PlanRow, ...]:
     """A plan as rows for people and for JSON: what cannot be planned comes last."""
     account = Account(workspace, plan.asked)
     rows = [account.variant(planned) for planned in plan.planned]
+    rows = list(_with_predecessors(rows, plan.planned, workspace.log.all()))
     for row in plan.failures:
         reason = f"{row.reason}\n  log: {row.log}"
         unplanned = PlanRow(row.kernel, row.variant, row.target, False, reason, failed=True)
         rows.append(unplanned)
     return tuple(rows)
+
+
+def _with_predecessors(
+    rows: Sequence[PlanRow], planned: Sequence[Planned], log: Mapping[str, Record]
+) -> Iterator[PlanRow]:
+    """What is new, beside the variant of the last build that it most likely was: an edited row is
+    a new variant, and one that is gone."""
+    gone: dict[str, list[Record]] = {}
+    for name in sorted(log.keys() - {row.name for row in rows}):
+        gone.setdefault(name.rpartition("|")[0], []).append(log[name])
+    new = sum(row.family == NEVER_BUILT.family for row in rows)
+    for row, each in zip(rows, planned, strict=True):
+        before = gone.get(row.name.rpartition("|")[0], [])
+        if row.family == NEVER_BUILT.family and 0 < len(before) * new <= MOST_COMPARED:
+            row = replace(row, changes=_from_nearest(each.decision, before))
+        yield row
+
+
+def _from_nearest(decision: Decision, before: Iterable[Record]) -> tuple[ChangeRow, ...]:
+    """What a row differs in from the one that it has most in common with."""
+    now = components(decision.action)
+    found = (changes_of_parts(record.components, now) for record in before)
+    rows = ([c for c in changes if c.component.startswith(ROW)] for changes in found)
+    return tuple(ChangeRow(c.family, c.component, c.was, c.now) for c in min(rows, key=len))
 
 
 class Account:

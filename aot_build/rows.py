@@ -83,7 +83,8 @@ class PlanRow:
     family: str = ""
     """Of the reason: one of `core.result.FAMILIES`."""
     changes: tuple[ChangeRow, ...] = ()
-    """All that changed, the reason first."""
+    """All that changed, the reason first. Of a variant that was never built: what its row differs
+    in from the nearest of those that are gone."""
     more_changes: int = 0
     """How many besides."""
     built_at: str = ""

@@ -10,6 +10,8 @@ from aot_build.rows import ChangeRow, DifferenceRow, PlanRow, VerifyRow
 
 MOST_SHOWN = 8
 """Changes of one variant; `--json` has more."""
+NEW = "never-built"
+"""A family: its changes are no reason, but what the row differs in from one that is gone."""
 BAD = ("different", "failed")
 """Verdicts that make a verification fail."""
 
@@ -27,7 +29,7 @@ def explained(found: Sequence[Explanation], *, every: bool = False) -> Iterator[
 
 def _account(first: Explanation, group: Sequence[Explanation]) -> Iterator[str]:
     if first.decision != HIT:
-        yield from _reason(first.reason, first.changes, first.more_changes)
+        yield from _first(first, group)
     if told := _built(first, group):
         yield told
     for stage in first.stages:
@@ -35,6 +37,19 @@ def _account(first: Explanation, group: Sequence[Explanation]) -> Iterator[str]:
         if stage.decision != HIT:
             changes = _reason(stage.reason, stage.changes, stage.more_changes)
             yield from (f"  {line}" for line in changes)
+
+
+def _first(first: Explanation, group: Sequence[Explanation]) -> Iterator[str]:
+    if first.family != NEW:
+        yield from _reason(first.reason, first.changes, first.more_changes)
+    else:
+        yield first.reason
+        if len(group) == 1:
+            yield from map(_was_row, first.changes)
+
+
+def _was_row(change: ChangeRow) -> str:
+    return plain(f"new {change.component}: {change.was or '-'} -> {change.now or '-'}")
 
 
 def _reason(reason: str, changes: Sequence[ChangeRow], more: int) -> Iterator[str]:
@@ -72,8 +87,11 @@ def planned(rows: Sequence[PlanRow], *, every: bool = False) -> Iterator[str]:
         for change in row.changes[:1]:
             if change.since:
                 yield f"  {change.path}, {change.since} ({ago(change.since)})"
-        for change in row.changes[1:MOST_SHOWN]:
-            yield plain(f"  also {change.component}: {change.was or '-'} -> {change.now or '-'}")
+        if row.family == NEW:
+            yield from (f"  {_was_row(change)}" for change in row.changes if len(group) == 1)
+        else:
+            for c in row.changes[1:MOST_SHOWN]:
+                yield plain(f"  also {c.component}: {c.was or '-'} -> {c.now or '-'}")
         if len(group) > 1:
             yield f"  and {_others(group)} for the same reason"
     yield from _served(rows)
@@ -148,7 +166,8 @@ def _others(group: Sequence[Any]) -> str:
 
 
 def _likeness(each: Explanation) -> object:
-    told = tuple((change.component, change.was, change.now) for change in each.changes)
+    changes = each.changes if each.family != NEW else ()
+    told = tuple((change.component, change.was, change.now) for change in changes)
     stages = tuple((s.decision, s.stage, s.reason) for s in each.stages)
     built = each.built
     return (
@@ -157,7 +176,7 @@ def _likeness(each: Explanation) -> object:
 
 
 def _reason_of(row: PlanRow) -> object:
-    return row.kernel, row.failed, row.reason, row.changes
+    return row.kernel, row.failed, row.reason, row.changes if row.family != NEW else ()
 
 
 def _groups(rows: Iterable[Any], likeness: Any) -> list[list[Any]]:

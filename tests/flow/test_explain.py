@@ -237,6 +237,9 @@ def test_new_and_vanished_variants(built: Project) -> None:
         "n=1": "vanished", "n=2": "hit", "n=3": "hit", "n=4": "miss"
     }  # fmt: skip
     assert told["n=1"]["built"]["at"] and told["n=4"]["family"] == "never-built"
+    (change,) = told["n=4"]["changes"]
+    assert (change["component"], change["was"], change["now"]) == ("row n", "1", "4")
+    assert "  new row n: 1 -> 4" in built.command("plan").stdout
     assert not [r for r in explained(built, "-t", "cpu:x86-64-v3") if r["decision"] == "vanished"]
     built.edit("pyproject.toml", 'name = "table"', 'name = "other"')
     assert {row["decision"] for row in explained(built, "table")} == {"vanished"}
