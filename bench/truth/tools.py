@@ -143,7 +143,10 @@ def _rules(tree: Tree) -> str:
 class Ours:
     """`aot-build build`, a process a build."""
 
-    name, links = "aot_build", True
+    links = True
+
+    def __init__(self, name: str, env: Mapping[str, str]) -> None:
+        self.name, self._env = name, dict(env)
 
     def version(self) -> str:
         words = ["git", "-C", str(CHECKOUT), "describe", "--always", "--dirty"]
@@ -156,6 +159,7 @@ class Ours:
             "AOT_BUILD_CACHE_DIR": str(memory),
             "CXX": tree.compiler,
             "PYTHONPATH": str(CHECKOUT),
+            **self._env,
         }
         command = [sys.executable, "-m", "aot_build", "build", "--json"]
         told = tree.run(command, env).stdout
