@@ -2,14 +2,19 @@
 
 import dataclasses
 import os
+from collections.abc import Sequence
 
 from aot_build.core.action import STAGE, Action
+from aot_build.core.result import Failure
 from aot_build.core.trace import Trace
 from aot_build.core.work import WorkReport
 from aot_build.events import Notice
 from aot_build.files import unchanged
 from aot_build.toolchains.distributions import UNOWNED
 from aot_build.workspace import Workspace
+
+SHOWN = 10
+"""Paths in one message."""
 
 
 def inputs_held(space: Workspace, action: Action, trace: Trace, since_ns: int) -> bool:
@@ -21,12 +26,38 @@ def inputs_held(space: Workspace, action: Action, trace: Trace, since_ns: int) -
     declared = [space.roles.decode(path) for path in named]
     files = [*space.closures.inputs(trace), *declared]
     changed = [p for p in files if not space.index.held_since(p, since_ns)]
-    changed += [p for p in map(space.roles.decode, trace.absent) if os.path.lexists(p)]
+    changed += [p for p in map(space.roles.decode, trace.missing) if os.path.lexists(p)]
+    changed += [p for p in map(space.roles.decode, trace.present) if not _looked_held(p, since_ns)]
     changed += [p for p in map(space.roles.decode, trace.listings) if not unchanged(p, since_ns)]
     for path in sorted({*changed} - space.edited):
         space.edited.add(path)
         space.emit(Notice(f"{path} was edited during the build: its results are not kept"))
     return not changed
+
+
+def tell_trespasses(space: Workspace, kernel: str, trespasses: Sequence[str]) -> Failure | None:
+    """Report what an action touched that it has no business with, each once a build; a failure
+    where settings are strict."""
+    if space.settings.strict and trespasses:
+        told = "\n".join(f"  {each}" for each in trespasses[:SHOWN])
+        more = f"\n  and {len(trespasses) - SHOWN} more" if len(trespasses) > SHOWN else ""
+        return Failure(
+            "error",
+            f"it leaves its project and its toolchain, and strict is set:\n{told}{more}\n"
+            "hint: name the place in the kernel's include-dirs, flags or env, or bring it into the"
+            " project",
+        )
+    for each in trespasses:
+        if (kernel, each) not in space.trespasses:
+            space.trespasses.add((kernel, each))
+            where = "outside of the project and its toolchain"
+            space.emit(Notice(f"{kernel} {each}" + ("" if "traced" in each else f", {where}")))
+    return None
+
+
+def _looked_held(path: str, since_ns: int) -> bool:
+    """Whether a path that was looked at has not changed since: a folder may, as its kind counts."""
+    return os.path.isdir(path) or unchanged(path, since_ns)
 
 
 def owned_trace(space: Workspace, report: WorkReport) -> Trace:

@@ -29,10 +29,11 @@ def _as_row(found: os.stat_result) -> Stat:
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
-def unchanged(folder: str, since_ns: int) -> bool:
-    """Whether nothing was put into a folder or taken out of it since then (Unix time)."""
+def unchanged(path: str, since_ns: int) -> bool:
+    """Whether a file was not written, and nothing put into a folder or taken out of it, since then
+    (Unix time)."""
     try:
-        row = stat_row(folder)
+        row = stat_row(path)
     except OSError:
         return False
     return max(row[3], row[4]) < since_ns
@@ -138,12 +139,11 @@ class StatIndex:
         if path in self._seen:
             row = self._seen[path]
             return row.digest if row else None
-        self._seen_at[path] = time.time_ns()
-        row = self._seen[path] = self._look(path)
+        self._seen_at[path] = now = time.time_ns()
+        row = self._seen[path] = self._look(path, now)
         return row.digest if row else None
 
-    def _look(self, path: str) -> _Row | None:
-        now = time.time_ns()
+    def _look(self, path: str, now: int) -> _Row | None:
         try:
             row = _regular_row(path)
             if row is None:

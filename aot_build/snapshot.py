@@ -26,6 +26,9 @@ ABSENT = (0, 0, 0, 0, 0)
 PRESENT = (1, 1, 1, 1, 1)
 FREE_VARIABLES = ("AOT_BUILD_SUMMARY", "AOT_BUILD_JOBS")
 """They shape no result; a number of jobs that is none is an error all the same."""
+WHOLE = "*"
+"""Among the names of variables: all that there are (core/environment.py)."""
+CALLERS_OWN = {"_", "SHLVL", "PWD", "OLDPWD", "AOT_BUILD_SUMMARY", "AOT_BUILD_JOBS"}
 NAME = "snapshot-v1"
 WALL = "@wall_s@"
 
@@ -45,6 +48,8 @@ def identity(project: str, request: str) -> str:
 def environment(names: list[str]) -> str:
     """The values of some variables, and of all AOT_BUILD_* that shape a build."""
     found = os.environ
+    if WHOLE in names:
+        names = sorted(found.keys() - CALLERS_OWN)
     ours = {n for n in found if n.startswith("AOT_BUILD_") and n not in FREE_VARIABLES}
     if not found.get("AOT_BUILD_JOBS", "1").isdigit():
         ours.add("AOT_BUILD_JOBS")

@@ -18,7 +18,7 @@ from aot_build.core.store import ChangedOutput
 from aot_build.core.trace import Trace
 from aot_build.core.work import WorkReport
 from aot_build.events import ActionFailed, ActionFinished, ActionRetried, ActionStarted, Notice
-from aot_build.evidence import inputs_held, owned_trace
+from aot_build.evidence import inputs_held, owned_trace, tell_trespasses
 from aot_build.execute.printed import last_lines
 from aot_build.execute.protocol import Job, JobEnd
 from aot_build.execute.scheduler import Limits, Scheduler, State, Task
@@ -205,6 +205,8 @@ class ActionTask(Task):
         report = _reports.decode(end.payload)
         if report.error is not None:
             return self._failure(report.outcome, report.error)
+        if left := tell_trespasses(self._space, self.action.kernel, report.trespasses):
+            return self._failure(left.outcome, left.reason)
         try:
             artifacts = collect(Path(self._folders[0]), self.action.outputs)
         except OutputProblem as problem:
@@ -284,7 +286,9 @@ class ActionTask(Task):
         space = self._space
         space.preloads.learn(self.action.kernel, report)
         trace = owned_trace(space, report)
-        result = ActionResult(artifacts, report.metadata, self._seconds, self._peak_bytes)
+        result = ActionResult(
+            artifacts, report.metadata, self._seconds, self._peak_bytes, report.trespasses
+        )
         # First the key, then whether what it stands for held: what changes after that is seen.
         key: str | None = action_key(self.action, space.closures.closure(trace))
         if not inputs_held(space, self.action, trace, self._began_ns):

@@ -19,7 +19,7 @@ from aot_build.store.log import BuildLog
 
 KINDS = {
     "results": "actions-v1",
-    "traces": "traces-v1",
+    "traces": "traces-v2",
     "blobs": "cas-v1",
     "history": "history-v1",
     "preloads": "preloads-v1",

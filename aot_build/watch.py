@@ -1,7 +1,9 @@
 """What a snapshot watches: every file, absence and variable that the finished build stood on."""
 
 import contextlib
+import itertools
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +20,8 @@ VARIABLES = (
     "LD_LIBRARY_PATH",
 )  # fmt: skip
 """What finds the toolchain."""
+MANY = 16
+"""Paths that must be absent below one folder: fewer are watched one by one."""
 
 
 def keep_snapshot(
@@ -32,7 +36,7 @@ def keep_snapshot(
     There is none where an input is racy or changed since, or where the disk takes no more.
     """
     try:
-        watched = dict(_present(workspace)) | dict(_absent(workspace))
+        watched = _watched(workspace, began_ns)
     except OSError:
         return
     now = time.time_ns()
@@ -55,6 +59,17 @@ def keep_snapshot(
         )
 
 
+def _watched(workspace: Workspace, began_ns: int) -> dict[str, Stat]:
+    """Each path once. Raises OSError."""
+    rows = (_present(workspace), _absent(workspace), _traced_absent(workspace, began_ns))
+    found: dict[str, Stat] = {}
+    for path, row in itertools.chain.from_iterable(rows):
+        # A folder that must be there may also be one whose names somebody has listed.
+        if row != snapshot.PRESENT or path not in found:
+            found[path] = row
+    return found
+
+
 def _changed(row: Stat, since_ns: int) -> bool:
     return max(row[3], row[4]) >= since_ns
 
@@ -65,6 +80,8 @@ def _present(workspace: Workspace) -> Iterator[tuple[str, Stat]]:
     compilers = (path for tool in workspace.toolchains.values() for path in tool.files)
     for path in (*compilers, *_own_code(), *_listings(workspace)):
         yield path, stat_row(path)
+    for path in _looked_at(workspace):
+        yield from _look(path)
     for path in workspace.distributions.files:
         # What RECORD lists and nobody installed must not appear, either.
         yield path, stat_row(path) if os.path.exists(path) else snapshot.ABSENT
@@ -78,13 +95,47 @@ def _absent(workspace: Workspace) -> Iterator[tuple[str, Stat]]:
         yield str(place), snapshot.PRESENT if place.exists() else snapshot.ABSENT
     for toolchain in workspace.toolchains.values():
         yield from ((path, snapshot.ABSENT) for path in toolchain.absent)
-    for trace in workspace.traces:
-        for path in trace.absent:
-            yield workspace.roles.decode(path), snapshot.ABSENT
+
+
+def _traced_absent(workspace: Workspace, began_ns: int) -> Iterator[tuple[str, Stat]]:
+    decode = workspace.roles.decode
+    for folder, names in {(decode(f), n) for trace in workspace.traces for f, n in trace.absent}:
+        row = stat_row(folder or os.sep)
+        if len(names) < MANY or _changed(row, began_ns) or is_racy(row, time.time_ns()):
+            yield from ((f"{folder}/{name}", snapshot.ABSENT) for name in names)
+        else:
+            # One look for all of them: what comes to lie in a folder changes its time.
+            yield folder, row
+    search = workspace.env.get("PATH", os.defpath).split(os.pathsep)
+    for name in {name for trace in workspace.traces for name in trace.programs}:
+        found = shutil.which(name, path=os.pathsep.join(search))
+        for place in search:
+            candidate = os.path.abspath(os.path.join(place, name))
+            if found and candidate == os.path.abspath(found):
+                yield candidate, stat_row(candidate)
+                break
+            if not os.path.lexists(candidate):
+                yield candidate, snapshot.ABSENT
 
 
 def _listings(workspace: Workspace) -> set[str]:
     return {workspace.roles.decode(p) for trace in workspace.traces for p in trace.listings}
+
+
+def _looked_at(workspace: Workspace) -> set[str]:
+    return {workspace.roles.decode(p) for trace in workspace.traces for p in trace.present}
+
+
+def _look(path: str) -> Iterator[tuple[str, Stat]]:
+    """What tells that a look at a path would show the same: its kind, its size."""
+    if os.path.islink(path):
+        # Led elsewhere, it would be a new one.
+        yield os.path.dirname(path), stat_row(os.path.dirname(path))
+    if os.path.isdir(path):
+        # Of a folder it is the kind that counts: nobody has read what is in it.
+        yield os.path.join(path, os.curdir), snapshot.PRESENT
+    else:
+        yield path, stat_row(path)
 
 
 def _own_code() -> Iterator[str]:

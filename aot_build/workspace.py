@@ -16,6 +16,8 @@ from pathlib import Path
 
 from aot_build import snapshot
 from aot_build.backends.registry import BUILT_IN, Registry
+from aot_build.backends.tracing.library import Library, preloaded
+from aot_build.backends.tracing.library import build as build_tracer
 from aot_build.backends.work import ENTRY
 from aot_build.core.kernel import Variant
 from aot_build.core.roles import Roles
@@ -50,6 +52,7 @@ from aot_build.toolchains.package import find_package
 from aot_build.toolchains.python import find_python
 
 ROOM = "aot_build.backends"
+TRACERS = "tracer-v1"
 LITTLE_ROOM = 16 << 20
 """Bytes that are free on a disk of which an action that could not write may be speaking."""
 
@@ -104,10 +107,11 @@ class Workspace:
         self._ids = itertools.count()
         self.obeyed = LookedUp(self.env)
         """The environment as backends see it: what they pick from it is watched."""
-        self.traces: set[Trace] = set()
-        """What this build relied upon: the snapshot watches it."""
+        self._traces: dict[int, Trace] = {}
         self.edited: set[str] = set()
         """Inputs that changed while they were being used: this build is no snapshot."""
+        self.trespasses: set[tuple[str, str]] = set()
+        """What was told of kernels that touch what they have no business with."""
 
     def _open_store(self) -> tuple[Store, Path]:
         """The cache directory, and where its locks are.
@@ -194,7 +198,7 @@ class Workspace:
     @cached_property
     def rebuilder(self) -> Rebuilder:
         """Probes the store of this build."""
-        return Rebuilder(self.store, self.closures)
+        return Rebuilder(self.store, self.closures, strict=self.settings.strict)
 
     @cached_property
     def tokens(self) -> Jobserver | Guest | None:
@@ -203,12 +207,27 @@ class Workspace:
         return open_tokens(self.addresses, self.slots)
 
     @cached_property
+    def tracer(self) -> Library:
+        """What actions are traced with; where there is none, others have to tell."""
+        if not self.settings.tracer:
+            return Library("", "tracer = false")
+        # The compiler that is found for kernels anyway: it makes a library of C as well.
+        found = self.toolchains.get("cxx")
+        folder = (self.settings.cache_dir if self.cached else self.work) / TRACERS
+        library = build_tracer(folder, self.env, found.command if found else ())
+        if not library:
+            text = f"without the tracer, less is known of what actions read: {library.reason}"
+            self.emit(Notice(text))
+        return library
+
+    @cached_property
     def executor(self) -> Executor:
         """The pool, started when something is to run."""
         self.pool_started = True
+        env = for_workers(self.env, self.tokens.path, self.folder) if self.tokens else self.env
         return LocalPool(
             self.slots,
-            env=for_workers(self.env, self.tokens.path, self.folder) if self.tokens else self.env,
+            env=preloaded(env, self.tracer),
             preload=(ENTRY.partition(":")[0], *(p.partition(":")[0] for p in BUILT_IN.values())),
             log=self.folder / "forkserver.log",
         )
@@ -316,7 +335,13 @@ class Workspace:
 
     def remember(self, trace: Trace) -> None:
         """Count what a trace names among the inputs of this build."""
-        self.traces.add(trace)
+        # By identity: thousands of variants may share a trace of thousands of files.
+        self._traces[id(trace)] = trace
+
+    @property
+    def traces(self) -> Iterable[Trace]:
+        """What this build relied upon: the snapshot watches it."""
+        return self._traces.values()
 
     def close(self) -> None:
         """Leave no process, lock or temporary file."""

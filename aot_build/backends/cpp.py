@@ -21,12 +21,14 @@ from aot_build.backends.flags import (
     tells_inputs,
 )
 from aot_build.backends.macros import check_macros, macros
+from aot_build.backends.tracing.compilers import Compilers
 from aot_build.backends.tracing.depfile import extended, trace_of_depfiles
 from aot_build.core.action import Action
 from aot_build.core.configuration import Configuration
 from aot_build.core.kernel import Variant
 from aot_build.core.roles import Roles
 from aot_build.core.target import Target
+from aot_build.core.trace import Trace
 from aot_build.core.work import WorkOrder, WorkReport
 
 
@@ -94,6 +96,7 @@ class Cpp:
         action, roles = order.action, Roles(order.roots)
         params = dict(action.params)
         env = command_env(action, roles, order)
+        compilers = Compilers(order)
         scratch = Path(order.scratch)
         objects: list[str] = []
         depfiles: list[Path] = []
@@ -114,11 +117,16 @@ class Cpp:
         link += [roles.expand(flag) for flag in params["link-flags"]]
         if error := run(link, env, scratch):
             return WorkReport(error=error)
-        folders = searched(action, params, params["flags"], roles)
-        trace = trace_of_depfiles(depfiles, folders, roles, scratch)
-        read = linked(scratch) | named_files((*params["flags"], *params["link-flags"]), roles)
-        missed = absent_libraries(params["link-flags"], roles)
-        return WorkReport(trace=extended(trace, read, missed, roles))
+        return compilers.report(lambda: _told(order, depfiles))
+
+
+def _told(order: WorkOrder, depfiles: list[Path]) -> Trace:
+    """What the compilers say that they read."""
+    params, roles, scratch = dict(order.action.params), Roles(order.roots), Path(order.scratch)
+    folders = searched(order.action, params, params["flags"], roles)
+    trace = trace_of_depfiles(depfiles, folders, roles, scratch)
+    read = linked(scratch) | named_files((*params["flags"], *params["link-flags"]), roles)
+    return extended(trace, read, absent_libraries(params["link-flags"], roles), roles)
 
 
 def _compile_words(

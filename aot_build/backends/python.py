@@ -92,13 +92,19 @@ def call_recorded(
 
     Raises whatever the imports and the call raise.
     """
-    sys.path[:0] = list(order.import_roots)
-    set_environment(order)
-    recording = Recording(Roles(order.roots), ignore=(order.out_dir, order.scratch))
-    UnbuiltKernels(order.package, order.runtime, order.scratch).start()
-    recording.start()
+    recording = start_recording(order)
     answer = call(find_attribute(source))
     return recording.report(), answer
+
+
+def start_recording(order: WorkOrder) -> Recording:
+    """Get ready to import the project's code: what happens from here on is recorded."""
+    sys.path[:0] = list(order.import_roots)
+    set_environment(order)
+    UnbuiltKernels(order.package, order.runtime, order.scratch).start()
+    recording = Recording(order)
+    recording.start()
+    return recording
 
 
 def declared_env(order: WorkOrder) -> dict[str, str]:

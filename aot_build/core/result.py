@@ -16,6 +16,8 @@ class ActionResult:
     seconds: float = 0.0
     """Wall time of the action, for ordering later builds."""
     peak_bytes: int = 0
+    trespasses: tuple[str, ...] = ()
+    """What the action touched that it has no business with (core.work.WorkReport)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,9 @@ class WorkReport:
     outcome: str = "error"
     """What kind of an end `error` is (core.result.Failure): a backend that asks a compiler outside
     of this process knows best whether it would fare better another time."""
+    trespasses: tuple[str, ...] = ()
+    """What it read outside project and toolchain, wrote outside its folders, or ran that cannot be
+    traced: `reads /etc/hostname`."""
     imports: tuple[str, ...] = ()
     """Modules of installed packages that it asked for, in that order: an action alike would find
     them imported, had somebody imported them before."""

@@ -102,6 +102,8 @@ def _prepare(job: Job) -> None:
     # A source edited within a second to the same size would be served stale out of a .pyc.
     sys.dont_write_bytecode = True
     sys.pycache_prefix = NO_PYCACHE
+    # Of the interpreters that it starts as well.
+    os.environ |= {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONPYCACHEPREFIX": NO_PYCACHE}
     sys.path_importer_cache.clear()
     importlib.invalidate_caches()
     gc.enable()

@@ -6,17 +6,22 @@ would read the same bytes again.
 
 import ast
 import os
+import shutil
+import stat
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
+from aot_build.core.environment import WHOLE, shaping
 from aot_build.core.roles import Roles
-from aot_build.core.trace import Trace
+from aot_build.core.trace import Absences, Trace
 from aot_build.digest import bytes_digest, key_digest
 from aot_build.files import StatIndex
 from aot_build.graph.keys import Closure
 
 IGNORED = frozenset({"__pycache__", "_aot", "build", "cache", ".git"})
 """Names that are part of no listing: outputs of builds, this one's among them."""
+WORTH_LISTING = 4
+"""Paths below one folder: fewer are looked for one by one."""
 
 
 class ClosureReader:
@@ -35,22 +40,35 @@ class ClosureReader:
         self._distribution = distribution
         self._env = env
         self._closures: dict[str, Closure] = {}
+        self._known: dict[int, tuple[Trace, Closure]] = {}
+        """By the identity of a trace, which is kept here so that it stays its own."""
         self._syntax: dict[str, str | None] = {}
+        self._looks: dict[str, str | None] = {}
+        self._listed: dict[str, frozenset[str]] = {}
+        self._programs: dict[str, str | None] = {}
 
     def closure(self, trace: Trace, trace_id: str | None = None) -> Closure:
         """The answers to a trace."""
+        # A store gives one object for one trace: to digest it for each variant would cost more
+        # than to verify it once.
+        known = self._known.get(id(trace))
+        if known is not None:
+            return known[1]
         trace_id = trace_id or key_digest(trace)
         found = self._closures.get(trace_id)
         if found is None:
             found = self._closures[trace_id] = self._read(trace)
+        self._known[id(trace)] = trace, found
         return found
 
     def _read(self, trace: Trace) -> Closure:
         return Closure(
             files={p: self._file(p) for p in trace.files},
             modules={p: self._module(p) for p in trace.modules},
-            absent={p: self._absent(p) for p in trace.absent},
+            present={p: self._present(p) for p in trace.present},
+            absent=dict.fromkeys(self._appeared(trace.absent), True),
             listings={p: self._listing(p) for p in trace.listings},
+            programs={name: self._program(name) for name in trace.programs},
             distributions={name: self._distribution(name) for name in trace.distributions},
             env={name: self._variable(name) for name in trace.env},
         )
@@ -70,11 +88,35 @@ class ClosureReader:
             self._syntax[content] = _syntax_digest(self._roles.decode(path))
         return self._syntax[content]
 
-    def _absent(self, path: str) -> bool | None:
-        try:
-            return os.path.lexists(self._roles.decode(path)) or None
-        except KeyError:
-            return None
+    def _present(self, path: str) -> str | None:
+        if path not in self._looks:
+            try:
+                self._looks[path] = look(self._roles.decode(path), self._roles)
+            except KeyError:
+                self._looks[path] = None
+        return self._looks[path]
+
+    def _appeared(self, absences: Absences) -> Iterator[str]:
+        """The paths that are there by now."""
+        for place, names in absences:
+            try:
+                folder = self._roles.decode(place)
+            except KeyError:
+                continue
+            found = self._names(folder) if len(names) >= WORTH_LISTING else None
+            for name in names:
+                # What is not listed need not be looked for: most often that is all of them.
+                listed = found is None or name.partition(os.sep)[0] in found
+                if listed and os.path.lexists(f"{folder}/{name}"):
+                    yield f"{place}/{name}"
+
+    def _names(self, folder: str) -> frozenset[str]:
+        if folder not in self._listed:
+            try:
+                self._listed[folder] = frozenset(os.listdir(folder))
+            except OSError:
+                self._listed[folder] = frozenset()
+        return self._listed[folder]
 
     def _listing(self, path: str) -> str | None:
         try:
@@ -82,7 +124,18 @@ class ClosureReader:
         except KeyError:
             return None
 
+    def _program(self, name: str) -> str | None:
+        """Content of what a look-up on PATH finds now."""
+        if name not in self._programs:
+            found = shutil.which(name, path=self._env.get("PATH", os.defpath))
+            real = os.path.realpath(found) if found else None
+            self._programs[name] = self._index.digest(real) if real else None
+        return self._programs[name]
+
     def _variable(self, name: str) -> str | None:
+        if name == WHOLE:
+            values = shaping(self._env)
+            return key_digest({each: self._roles.encode_text(values[each]) for each in values})
         value = self._env.get(name)
         return None if value is None else self._roles.encode_text(value)
 
@@ -91,10 +144,33 @@ class ClosureReader:
         return [self._roles.decode(p) for p in (*trace.files, *trace.modules)]
 
 
+def is_ignored(name: str) -> bool:
+    """Whether a name is part of no listing."""
+    return name in IGNORED or name.endswith(".egg-info")
+
+
+def look(path: str, roles: Roles) -> str | None:
+    """What stat(2) tells of a path and a copy of it elsewhere keeps: kind, size, whether it can be
+    executed, and where a link leads. None where there is nothing."""
+    try:
+        found = os.lstat(path)
+        if stat.S_ISLNK(found.st_mode):
+            leads = roles.encode_text(os.readlink(path))
+            return f"link to {leads}: {look(os.path.realpath(path), roles)}"
+    except OSError:
+        return None
+    if stat.S_ISDIR(found.st_mode):
+        return "folder"
+    if not stat.S_ISREG(found.st_mode):
+        return "neither file nor folder"
+    runs = ", executable" if found.st_mode & stat.S_IXUSR else ""
+    return f"file of {found.st_size} bytes{runs}"
+
+
 def listing_digest(folder: str) -> str | None:
     """Digest of the names in a folder, outputs of builds left out; None where it is no folder."""
     try:
-        names = sorted(n for n in os.listdir(folder) if n not in IGNORED)
+        names = sorted(n for n in os.listdir(folder) if not is_ignored(n))
     except OSError:
         return None
     return key_digest(names)

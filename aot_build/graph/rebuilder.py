@@ -25,9 +25,11 @@ class Decision:
 class Rebuilder:
     """Probes a store. The log explains a miss; it never makes one."""
 
-    def __init__(self, store: Store, closures: ClosureReader) -> None:
+    def __init__(self, store: Store, closures: ClosureReader, *, strict: bool = False) -> None:
+        """`strict` passes over results of actions that touched what they have no business with."""
         self._store = store
         self._closures = closures
+        self._strict = strict
         self._flattened: dict[str, dict[str, str]] = {}
 
     def probe(self, action: Action, last: Record | None = None) -> Decision:
@@ -40,6 +42,8 @@ class Rebuilder:
                 continue
             current = self._closures.closure(trace, trace_id)
             result = self._store.result(action_key(action, current))
+            if result is not None and self._strict and result.trespasses:
+                return Decision(action, base_key, miss=Miss(f"strict: it {result.trespasses[0]}"))
             if result is not None:
                 return Decision(action, base_key, result, trace)
             closure = closure or current
@@ -83,11 +87,14 @@ def _shown(answer: str | None) -> str:
     return "absent" if answer is None else answer[:12]
 
 
+SINGULAR = {"files": "file", "modules": "module", "listings": "listing", "programs": "program"}
+
+
 def flatten(closure: Closure) -> dict[str, str]:
     """One level: `file {project}/a.h` -> digest, absences left out while they hold."""
     flat = {}
     for category, answers in closure.items():
-        name = {"files": "file", "modules": "module", "listings": "listing"}.get(category, category)
+        name = SINGULAR.get(category, category)
         for path, answer in answers.items():  # type: ignore[attr-defined]
             if answer is not None:
                 flat[f"{name} {path}"] = "present" if answer is True else str(answer)

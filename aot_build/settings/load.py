@@ -50,6 +50,7 @@ class Settings:
     """Bytes."""
     keep_going: bool
     strict: bool
+    tracer: bool
     kernels: tuple[KernelSpec, ...]
     """Each with the enabled targets it is built for; one name may stand for several specs."""
     unserved: tuple[str, ...]
@@ -230,6 +231,7 @@ def _settings(document: Document, layout: Layout, chosen: Chosen, declared: Decl
         memory_per_worker=bounds.memory_per_worker,
         keep_going=chosen.value("keep-going"),
         strict=chosen.value("strict"),
+        tracer=chosen.value("tracer"),
         kernels=kernels,
         unserved=unserved,
     )

@@ -47,8 +47,13 @@ class Choices(Table, kw_only=True):
     keep_going: bool = True
     """Whether the other kernels are still built once one has failed."""
     strict: bool = False
-    """Whether an undeclared read outside project and toolchain fails its action. Accepted; it has
-    no effect yet."""
+    """Whether an action fails that reads what lies outside the project and its toolchain and is not
+    named in its declaration, that writes outside its own folders, or that runs a program which
+    cannot be traced. Otherwise each is reported."""
+    tracer: bool = True
+    """Whether actions run under the tracer, a small library that is compiled once and preloaded
+    into them. Without it, and where there is no C compiler, depfiles and hooks in Python tell what
+    actions read: less of what they look for in vain, nothing of what other programs read."""
 
 
 class Condition(Table, kw_only=True):

@@ -21,6 +21,8 @@ VARIABLES: dict[str, tuple[str, ...]] = {
     "retries": ("AOT_BUILD_RETRIES",),
     "memory-per-worker": ("AOT_BUILD_MEM_PER_WORKER",),
     "keep-going": ("AOT_BUILD_KEEP_GOING",),
+    "strict": ("AOT_BUILD_STRICT",),
+    "tracer": ("AOT_BUILD_TRACER",),
 }
 """Option -> the variables that set it, the first one that is set wins."""
 PREFIX = "aot."

@@ -12,6 +12,8 @@ from aot_build.core.artifact import Artifact
 from aot_build.store.records import DamagedRecord, read_dated
 
 ADVICE = ("history-v1", "preloads-v1")
+USELESS = ("set-aside", "traces-v1")
+"""What nobody reads: damaged entries, and those of formats that were given up."""
 TEMPORARY = re.compile(r"\..*\.tmp|\.probe\.[0-9a-f]+")
 """Names under which files are written before they are renamed; a killed build leaves some."""
 
@@ -75,12 +77,12 @@ def take_census(root: Path) -> Census:
     for file in _files(root / "actions-v1"):
         if _settled(file, found):
             _add_result(file, found)
-    for file in _files(root / "traces-v1"):
+    for file in _files(root / "traces-v2"):
         if _settled(file, found):
             kind = found.traces if file.name.endswith(".t") else found.lists
             kind[file.name.removesuffix(".t")] = file
     found.blobs = {f.name: f for f in _files(root / "cas-v1") if _settled(f, found)}
-    found.set_aside = list(_files(root / "set-aside"))
+    found.set_aside = [file for name in USELESS for file in _files(root / name)]
     advice = (file for name in ADVICE for file in _files(root / name))
     found.advice = [f for f in advice if _settled(f, found)]
     found.temporary += [f for f in _listed(root)[0] if TEMPORARY.fullmatch(f.name)]

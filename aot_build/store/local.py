@@ -2,8 +2,8 @@
 
     cas-v1/ab/<sha256>          blobs
     actions-v1/ab/<action key>  results
-    traces-v1/ab/<base key>     ids of traces, newest first
-    traces-v1/ab/<trace id>.t   the traces themselves
+    traces-v2/ab/<base key>     ids of traces, newest first
+    traces-v2/ab/<trace id>.t   the traces themselves
     set-aside/                  whatever was found damaged
     locks-v1                    one file for all locks (see locks.py)
     leases-v1                   one file for what running builds use (see leases.py)
@@ -33,6 +33,7 @@ from aot_build.store.records import DamagedRecord, encode_record, read_dated, re
 GROUP = 64
 """Results that wait for one another before they are synced and become visible."""
 TRACES_KEPT = 8
+FOLDERS = {"cas": "cas-v1", "actions": "actions-v1", "traces": "traces-v2"}
 BLOB_MODE = 0o644
 CACHEDIR_TAG = """Signature: 8a477f597d28d172789f06886806bc55
 # This file is a cache directory tag created by aot_build.
@@ -79,7 +80,7 @@ class LocalStore:
         probe.unlink()
 
     def _path(self, kind: str, name: str) -> Path:
-        return self.root / f"{kind}-v1" / name[:2] / name
+        return self.root / FOLDERS[kind] / name[:2] / name
 
     def traces(self, base_key: str) -> Sequence[str]:
         return self._read(self._path("traces", base_key), _ids) or ()
@@ -195,7 +196,7 @@ class LocalStore:
             return False
 
     def _trace_path(self, trace_id: str) -> Path:
-        return self.root / "traces-v1" / trace_id[:2] / f"{trace_id}.t"
+        return self.root / FOLDERS["traces"] / trace_id[:2] / f"{trace_id}.t"
 
     def _make_folder(self, folder: Path) -> None:
         if folder not in self._folders:

@@ -76,7 +76,7 @@ def test_several_sources_headers_and_what_was_read(compiling: Any) -> None:
     assert call(compiling.out / "kern.so", "f") == 42
     own = [path for path in trace.files if path.startswith("{project}")]
     assert own == ["{project}/inc/late dir/n.h", "{project}/src/a.cpp", "{project}/src/b.cpp"]
-    assert {"{project}/inc/early/n.h", "{project}/src/n.h"} <= set(trace.absent)
+    assert {"{project}/inc/early/n.h", "{project}/src/n.h"} <= set(trace.missing)
 
 
 def test_folders_from_flags_and_environment_are_searched_too(compiling: Any) -> None:
@@ -87,7 +87,7 @@ def test_folders_from_flags_and_environment_are_searched_too(compiling: Any) -> 
         env={"CPATH": f"{compiling.project}/middle"},
     )  # fmt: skip
     assert dict(action.env) == {"CPATH": "{project}/middle"}
-    absent = compiling.built(action).trace.absent
+    absent = compiling.built(action).trace.missing
     assert {"{project}/first/n.h", "{project}/middle/n.h", "{project}/n.h"} <= set(absent)
 
 

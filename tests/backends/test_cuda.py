@@ -165,7 +165,7 @@ def test_flags_of_the_environment_are_flags(cuda: Any) -> None:
     }
     action = cuda.action("cuda", "k.cu", target=TARGET, env=env)
     assert dict(action.env) == {}
-    assert "{project}/early/n.h" in cuda.built(action).trace.absent
+    assert "{project}/early/n.h" in cuda.built(action).trace.missing
 
 
 def test_what_was_read_and_what_was_looked_for(cuda: Any) -> None:
@@ -197,10 +197,10 @@ extern "C" __global__ void k(int* p) { *p = N; }
     assert own == [*late, "{project}/src/k.cu"]
     absent = {f"{{project}}/{folder}/n.h" for folder in ("inc/early", "src", "host")}
     absent |= {"{project}/inc/early/maybe.h", "{project}/inc/early/math_constants.h"}
-    assert absent <= set(trace.absent)
+    assert absent <= set(trace.missing)
     assert all(os.path.isfile(path.removeprefix("{system}")) for path in trace.files
                if path.startswith("{system}"))  # fmt: skip
-    assert not [path for path in (*trace.files, *trace.absent) if "/proc/" in path]
+    assert not [path for path in (*trace.files, *trace.missing) if "/proc/" in path]
 
 
 def test_headers_of_the_toolkit_may_have_a_role(cuda: Any) -> None:

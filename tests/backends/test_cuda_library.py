@@ -110,7 +110,7 @@ def test_each_object_reads_what_its_source_reads(cuda: Any) -> None:
     for stage in BACKEND.stages(*asked):
         trace = cuda.built(stage).trace
         own.append([path for path in trace.files if path.startswith("{project}")])
-        assert "{project}/src/n.h" in trace.absent
+        assert "{project}/src/n.h" in trace.missing
     assert own == [
         ["{project}/inc/n.h", "{project}/src/one.cu"],
         ["{project}/inc/n.h", "{project}/src/two.cpp"],
@@ -139,7 +139,7 @@ def test_libraries_that_are_linked_are_read(cuda: Any) -> None:
     _, report = built(cuda, "k.cu", link_flags=link_flags)
     assert load(cuda.out / "kern.so").f() == 7
     assert "{project}/lib/libg.so" in report.trace.files
-    assert "{project}/early/libg.so" in report.trace.absent
+    assert "{project}/early/libg.so" in report.trace.missing
     assert any(path.endswith("/libcudart_static.a") for path in report.trace.files)
 
 

@@ -89,7 +89,7 @@ def test_what_would_have_been_imported_instead(bench: Any) -> None:
         "try:\n    import demo_extra\nexcept ImportError:\n    pass\n"
         "open(out_dir + '/x', 'w').close()"
     ).trace
-    absent = of_project(trace.absent)
+    absent = of_project(trace.missing)
     for name in ("demo/other/__init__.py", "packaging.py", "packaging/__init__.py",
                  "demo_extra.py", "demo_extra/__init__.py"):  # fmt: skip
         assert name in absent
@@ -143,7 +143,7 @@ def test_what_was_looked_for_and_not_found(bench: Any) -> None:
         "try:\n    open(here / 'e.json')\nexcept OSError:\n    pass\n"
         "open(out_dir + '/x', 'w').close()"
     ).trace
-    absent = [p for p in of_project(trace.absent) if not p.endswith((".so", ".py"))]
+    absent = [p for p in of_project(trace.missing) if not p.endswith((".so", ".py"))]
     assert absent == [f"demo/{name}" for name in ("a.json", "b.json", "c", "d", "e.json")]
 
 
@@ -156,7 +156,7 @@ def test_what_it_wrote_itself_is_no_input(bench: Any) -> None:
         "open(out_dir + '/x', 'w').close()"
     ).trace
     assert trace.files == ()
-    assert "demo/made" not in of_project(trace.absent)
+    assert "demo/made" not in of_project(trace.missing)
 
 
 def test_variables_that_are_looked_up(bench: Any) -> None:

@@ -101,7 +101,7 @@ def test_what_a_package_read_is_in_the_trace_of_those_who_use_it(site: Site) -> 
     assert {"FIRST_SEES", "SECOND_SEES"} <= set(warm.trace.env)
     assert {"first", "second"} <= set(warm.trace.distributions)
     assert any(path.endswith("/text") for path in warm.trace.files)
-    assert any(path.endswith("/absent") for path in warm.trace.absent)
+    assert any(path.endswith("/absent") for path in warm.trace.missing)
     assert any(path.endswith("/folder") for path in warm.trace.listings)
     assert warm.imports == cold.imports == ("first",)
 

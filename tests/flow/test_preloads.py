@@ -43,7 +43,7 @@ def found(project):
 
 def traces(project, tmp_path):
     """The traces of all that was executed, as the cache holds them."""
-    return sorted(p.read_bytes() for p in (tmp_path / "cache" / "traces-v1").rglob("*.t"))
+    return sorted(p.read_bytes() for p in (tmp_path / "cache" / "traces-v2").rglob("*.t"))
 
 
 def test_a_package_is_imported_once_for_all_actions_of_the_next_build(project, tmp_path):

@@ -9,7 +9,7 @@ import pytest
 
 from aot_build.core.trace import Trace
 from aot_build.digest import bytes_digest
-from aot_build.graph.closure import IGNORED, listing_digest
+from aot_build.graph.closure import IGNORED, WORTH_LISTING, listing_digest
 
 MODULE = '"""Doc."""\nimport os\n\ndef f(x):\n    return x + 1  # one\n'
 
@@ -84,15 +84,64 @@ def test_what_cannot_be_parsed_counts_by_its_bytes(project: Any, content: bytes)
 
 
 def test_an_absence_that_ends(project: Any) -> None:
-    trace = Trace(absent=("{project}/first/a.h",))
-    assert project.reader().closure(trace)["absent"] == {"{project}/first/a.h": None}
+    trace = Trace(absent=(("{project}", ("first/a.h",)),))
+    assert project.reader().closure(trace)["absent"] == {}
     assert not changed(project, trace, lambda: project.write("first/b.h", ""))
     assert changed(project, trace, lambda: project.write("first/a.h", ""))
+    assert project.reader().closure(trace)["absent"] == {"{project}/first/a.h": True}
+
+
+def test_one_of_many_absences_ends(project: Any) -> None:
+    names = tuple(sorted(f"{folder}/{n}.h" for folder in "abc" for n in range(WORTH_LISTING)))
+    trace = Trace(absent=(("{project}", names),))
+    project.write("a/there.h", "")
+    assert not changed(project, trace, lambda: project.write("b/another.h", ""))
+    assert changed(project, trace, lambda: project.write("a/1.h", ""))
+    assert not changed(project, trace, lambda: project.write("a/there.h", "more"))
 
 
 def test_a_dangling_link_ends_an_absence(project: Any) -> None:
-    trace = Trace(absent=("{project}/a.h",))
+    trace = Trace(absent=(("{project}", ("a.h",)),))
     assert changed(project, trace, lambda: (project.folder / "a.h").symlink_to("nowhere"))
+
+
+def test_what_was_looked_at_counts_by_kind_and_size(project: Any) -> None:
+    project.write("a.h", "one")
+    (project.folder / "folder").mkdir()
+    trace = Trace(present=("{project}/a.h", "{project}/folder"))
+    assert not changed(project, trace, lambda: project.write("a.h", "two"))
+    assert not changed(project, trace, lambda: project.write("folder/b.h", ""))
+    assert changed(project, trace, lambda: project.write("a.h", "three"))
+    assert changed(project, trace, lambda: (project.folder / "a.h").chmod(0o755))
+    assert changed(project, trace, lambda: shutil.rmtree(project.folder / "folder"))
+    assert changed(project, trace, lambda: project.write("folder", ""))
+
+
+def test_links_count_by_where_they_lead(project: Any) -> None:
+    for name in ("one", "two"):
+        (project.folder / name).mkdir()
+    link = project.folder / "link"
+    link.symlink_to(project.folder / "one")
+    trace = Trace(present=("{project}/link",))
+    closure = project.reader().closure(trace)
+    assert closure["present"] == {"{project}/link": "link to {project}/one: folder"}
+    link.unlink()
+    assert changed(project, trace, lambda: link.symlink_to(project.folder / "two"))
+
+
+def test_programs_by_what_path_finds(project: Any) -> None:
+    def install(folder: str, content: str) -> None:
+        project.write(f"{folder}/tool", content)
+        (project.folder / folder / "tool").chmod(0o755)
+
+    trace = Trace(programs=("tool",))
+    project.env = {"PATH": f"{project.folder}/early:{project.folder}/late"}
+    assert project.reader().closure(trace)["programs"] == {"tool": None}
+    assert changed(project, trace, lambda: install("late", "one"))
+    assert not changed(project, trace, lambda: install("early", "one"))
+    assert changed(project, trace, lambda: install("early", "two"))
+    assert not changed(project, trace, lambda: project.write("early/tool2", ""))
+    assert changed(project, trace, lambda: project.env.update(PATH=f"{project.folder}/late"))
 
 
 def test_listings_by_name(project: Any) -> None:
@@ -133,8 +182,8 @@ def test_two_checkouts_give_the_same_answers(project: Any, tmp_path: Path) -> No
     project.write("m.py", MODULE)
     project.env = {"PLACE": str(project.folder / "x")}
     trace = Trace(
-        files=("{project}/a.h",), modules=("{project}/m.py",), absent=("{project}/b.h",),
-        listings=("{project}",), env=("PLACE",),
+        files=("{project}/a.h",), modules=("{project}/m.py",), absent=(("{project}", ("b.h",)),),
+        present=("{project}/a.h", "{project}"), listings=("{project}",), env=("PLACE",),
     )  # fmt: skip
     other = type(project)(tmp_path / "deeper" / "elsewhere")
     shutil.copytree(project.folder, other.folder)
@@ -144,7 +193,8 @@ def test_two_checkouts_give_the_same_answers(project: Any, tmp_path: Path) -> No
 
 def test_a_role_of_another_machine_answers_nothing(project: Any) -> None:
     places = ("{elsewhere}/a",)
-    trace = Trace(files=places, modules=places, absent=places, listings=places)
+    absent = (("{elsewhere}", ("a",)),)
+    trace = Trace(files=places, modules=places, present=places, absent=absent, listings=places)
     assert all(
         answer is None
         for answers in project.reader().closure(trace).values()

@@ -14,7 +14,7 @@ from aot_build.graph.keys import action_key
 from aot_build.graph.rebuilder import Rebuilder
 from aot_build.store.memory import MemoryStore
 
-TRACE = Trace(files=("{project}/a.h",), absent=("{project}/early/a.h",), env=("DEMO",))
+TRACE = Trace(files=("{project}/a.h",), absent=(("{project}", ("early/a.h",)),), env=("DEMO",))
 
 
 class Builds:

@@ -175,7 +175,7 @@ class BuildsAndCollections(RuleBasedStateMachine):
                 assert found is not None
                 assert all(build.store.fetch(a.digest, self.place) for a in found.artifacts)
                 assert key_digest(trace(number)) in build.store.traces(base(number))
-                path = self.root / "traces-v1" / key_digest(trace(number))[:2]
+                path = self.root / "traces-v2" / key_digest(trace(number))[:2]
                 assert (path / f"{key_digest(trace(number))}.t").exists()
 
 

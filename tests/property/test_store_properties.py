@@ -69,7 +69,7 @@ class StoreAndModel(RuleBasedStateMachine):
     @precondition(lambda self: self.blobs)
     @rule(pick=st.integers(0, 999), how=st.sampled_from(["flip", "cut", "remove"]))
     def damage(self, pick: int, how: str) -> None:
-        folders = ("cas-v1", "actions-v1", "traces-v1")
+        folders = ("cas-v1", "actions-v1", "traces-v2")
         files = sorted(
             p for f in folders for p in (self.root / "cache" / f).rglob("*") if p.is_file()
         )

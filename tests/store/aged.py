@@ -41,7 +41,7 @@ def trace(name: str) -> Trace:
     return Trace(files=(f"{{project}}/{name}.h",))
 
 
-def age(root: Path, seconds: float, under: str = "*-v1/*/*") -> None:
+def age(root: Path, seconds: float, under: str = "*-v[0-9]/*/*") -> None:
     """Have all files been used that long ago."""
     then = time.time() - seconds
     for path in root.glob(under):

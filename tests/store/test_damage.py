@@ -10,7 +10,7 @@ import pytest
 from aot_build.core.trace import Trace
 from aot_build.digest import key_digest
 from aot_build.files import write_atomic
-from aot_build.store.local import LocalStore
+from aot_build.store.local import FOLDERS, LocalStore
 from aot_build.store.records import encode_record
 
 BASE, KEY, TRACE = "b" * 32, "c" * 32, Trace(files=("{project}/a.h",))
@@ -40,7 +40,7 @@ def test_a_damaged_record_is_a_miss_and_set_aside(
 ) -> None:
     store, _ = cache.published()
     name = KEY if kind == "actions" else BASE
-    path = store.root / f"{kind}-v1" / name[:2] / name
+    path = store.root / FOLDERS[kind] / name[:2] / name
     DAMAGES[damage](path)
     if kind == "actions":
         assert store.result(KEY) is None
@@ -54,7 +54,7 @@ def test_a_damaged_record_is_a_miss_and_set_aside(
 def test_a_damaged_trace_is_a_miss_and_set_aside(cache: Any, tmp_path: Path, damage: str) -> None:
     store, result = cache.published()
     trace_id = key_digest(TRACE)
-    DAMAGES[damage](store.root / "traces-v1" / trace_id[:2] / f"{trace_id}.t")
+    DAMAGES[damage](store.root / "traces-v2" / trace_id[:2] / f"{trace_id}.t")
     assert store.trace(trace_id) is None
     assert len(os.listdir(store.root / "set-aside")) == 1
     store.publish(BASE, TRACE, KEY, cache.left(), cache.out)

@@ -41,7 +41,7 @@ def filled(root: Path) -> Path:
         for path in (*root.glob(f"*/*/{key(name)}"), blob(root, name.encode() * 1000)):
             then = time.time() - days * DAY
             os.utime(path, (then, then))
-    age(root, 9 * DAY, "traces-v1/*/*")
+    age(root, 9 * DAY, "traces-v2/*/*")
     return root
 
 

@@ -211,8 +211,8 @@ def test_the_cache_is_tagged_and_has_a_versioned_layout(cache: Any, tmp_path: Pa
             f"actions-v1/{KEY[:2]}/{KEY}",
             f"cas-v1/{digest[:2]}/{digest}",
             "leases-v1",
-            f"traces-v1/{BASE[:2]}/{BASE}",
-            f"traces-v1/{trace_id[:2]}/{trace_id}.t",
+            f"traces-v2/{BASE[:2]}/{BASE}",
+            f"traces-v2/{trace_id[:2]}/{trace_id}.t",
         ]
     )
     assert (store.root / "leases-v1").stat().st_size == 0

@@ -111,7 +111,7 @@ def test_a_failing_place_is_no_fault_of_the_blob(
 def test_an_unreadable_trace_is_written_again(cache: Any) -> None:
     store, _ = cache.published()
     trace_id = key_digest(TRACE)
-    path = store.root / "traces-v1" / trace_id[:2] / f"{trace_id}.t"
+    path = store.root / "traces-v2" / trace_id[:2] / f"{trace_id}.t"
     old = os.stat(path).st_ino
     with no_descriptors():
         assert store.trace(trace_id) is None

@@ -1,5 +1,6 @@
 """One variant, compiled in its scratch folder by names that are the same in every checkout."""
 
+import dataclasses
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from aot_build.backends.flags import (
     searched,
 )
 from aot_build.backends.macros import macros
+from aot_build.backends.tracing.compilers import Compilers
 from aot_build.backends.tracing.depfile import extended, trace_of_depfiles
 from aot_build.core.roles import Roles
 from aot_build.core.target import parse_target
@@ -44,6 +46,7 @@ class Compile:
         # PWD: what gcc and cicc call the folder that they stand in.
         self._env = command_env(order.action, self._places.roles, order) | {"PWD": HERE}
         self._depfiles: list[Path] = []
+        self._compilers = Compilers(order, self._places.real)
         row = self._params.get("row", ())
         text = "".join(f"#define {name} {value}\n\n" for name, value in macros(row))
         (self._scratch / MACROS).write_text(text)
@@ -66,7 +69,7 @@ class Compile:
                     error=f"{built.name} is relocatable: no driver loads it before it is linked\n"
                     'hint: drop -rdc=true from the flags, or set output = "library"'
                 )
-        return WorkReport(trace=self._trace(), metadata=self._metadata(read))
+        return self._report(self._metadata(read))
 
     def object(self) -> WorkReport:
         """The object of one source."""
@@ -75,7 +78,7 @@ class Compile:
         built = Path(self._order.out_dir, f"{stem}.o")
         if error := self._compile(0, source, ["-c", *_host("-fPIC"), "-o", str(built)]):
             return WorkReport(error=error)
-        return WorkReport(trace=self._trace())
+        return self._report()
 
     def library(self) -> WorkReport:
         """A shared library of the objects that the stages before it left."""
@@ -91,7 +94,7 @@ class Compile:
             words += _linker(roles.expand(flag))
         if error := self._run([*words, "-o", str(library)]):
             return WorkReport(error=error)
-        return WorkReport(trace=self._trace(), metadata={"arch": self._target.arch})
+        return self._report({"arch": self._target.arch})
 
     # Commands
 
@@ -126,7 +129,12 @@ class Compile:
 
     # What they read, and what they made
 
-    def _trace(self) -> Trace:
+    def _report(self, metadata: dict[str, Any] | None = None) -> WorkReport:
+        report = self._compilers.report(self._told)
+        return dataclasses.replace(report, metadata=metadata or {})
+
+    def _told(self) -> Trace:
+        """What the compilers say that they read."""
         roles, real = self._roles, self._places.real
         flags, link_flags = (self._params.get(name, ()) for name in ("flags", "link-flags"))
         named = searched(self._order.action, self._params, list(_words(flags)), roles)

@@ -50,9 +50,12 @@ class Places:
 
     def real(self, name: str) -> str:
         """The absolute path of a file that nvcc named."""
-        if not name.startswith(f"{HERE}/"):
+        for here in (HERE, self._scratch):
+            if name.startswith(f"{here}/"):
+                link, _, rest = name[len(here) + 1 :].partition("/")
+                break
+        else:
             return os.path.normpath(os.path.join(self._scratch, name))
-        link, _, rest = name[len(HERE) + 1 :].partition("/")
         folder = self._folders.get(link)
         # Not the link: `..` behind it counts from the folder that it stands for.
         return os.path.normpath(

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
+from aot_build.backends.tracing.absences import absences
 from aot_build.core.roles import Roles
 from aot_build.core.trace import Trace
 
@@ -57,19 +58,19 @@ def trace_of_depfiles(
     folders = [os.path.normpath(d) for d in searched]
     beside = sorted({os.path.dirname(path) for path in files if path.startswith(own)})
     asked = set(_asked_for([p for p in files if p.startswith((own, *folders))], folders, beside))
-    absent = {p for p in asked | set(_shadows(files, folders, beside)) if not os.path.lexists(p)}
+    absent = asked | set(_shadows(files, folders, beside))
     files += [path for path in asked if os.path.isfile(path)]
     return Trace(
         files=tuple(sorted(set(map(roles.encode, files)))),
-        absent=tuple(sorted(map(roles.encode, absent))),
+        absent=absences(absent, roles),
     )
 
 
 def extended(trace: Trace, read: Iterable[str], missed: Iterable[str], roles: Roles) -> Trace:
     """The trace with further files, and further paths that were not found (both absolute)."""
     files = {*trace.files, *map(roles.encode, read)}
-    absent = {*trace.absent, *map(roles.encode, missed)}
-    return dataclasses.replace(trace, files=tuple(sorted(files)), absent=tuple(sorted(absent)))
+    absent = absences((*map(roles.decode, trace.missing), *missed), roles)
+    return dataclasses.replace(trace, files=tuple(sorted(files)), absent=absent)
 
 
 def _shadows(files: Sequence[str], searched: Sequence[str], beside: Sequence[str]) -> Iterator[str]:

@@ -129,6 +129,9 @@ class Imprints:
     def missed(self, path: str) -> None:
         self._blamed().missed.add(path)
 
+    def found(self, path: str) -> None:
+        pass
+
     def looked_up(self, name: str, value: str | None) -> None:
         self._blamed().env.setdefault(name, value)
         if name in ACTIONS_ENV:

@@ -8,13 +8,16 @@ the forkserver and for workers, which run one action and end.
 """
 
 import builtins
+import functools
 import importlib
 import os
 import sys
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, ItemsView, Iterator, MutableMapping
 from typing import Any, Protocol
 
+from aot_build.backends.tracing import records
 from aot_build.backends.tracing.imports import by_importer
+from aot_build.core.environment import WHOLE
 
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
@@ -33,6 +36,9 @@ class Listener(Protocol):
     def missed(self, path: str) -> None:
         """Somebody looked at what is not there: no audit event tells of that."""
 
+    def found(self, path: str) -> None:
+        """Somebody looked at what is there, and did not read it by that."""
+
     def looked_up(self, name: str, value: str | None) -> None:
         """An environment variable, None where it is not set."""
 
@@ -47,13 +53,15 @@ _environ: "ListeningEnviron | None" = None
 
 
 def listen(listener: Listener | None) -> None:
-    """Have this one told, and nobody else, from here on."""
+    """Have this one told, and nobody else, from here on: of a variable only where it is as it was
+    when nobody was told."""
     global _listener, _environ
     _listener = listener
     if _environ is None:
         _environ = ListeningEnviron(os.environ)
         _install(_environ)
-    _environ.forget()
+    if listener is None:
+        _environ.forget()
 
 
 def _install(environ: "ListeningEnviron") -> None:
@@ -63,6 +71,8 @@ def _install(environ: "ListeningEnviron") -> None:
     importlib.import_module = _watched_import_module(importlib.import_module)
     os.stat = _watched_stat(os.stat)
     os.lstat = _watched_stat(os.lstat)
+    os.access = _watched_access(os.access)
+    _mute_importer()
     os.environ = environ  # type: ignore[assignment]  # noqa: B003 (it wraps the old one)
 
 
@@ -85,16 +95,55 @@ def _audit(event: str, args: tuple[Any, ...]) -> None:
 def _watched_stat(original: Callable[..., Any]) -> Callable[..., Any]:
     def watched(path: Any, **options: Any) -> Any:
         try:
-            return original(path, **options)
+            found = original(path, **options)
         except (FileNotFoundError, NotADirectoryError):
             if _listener is not None and options.get("dir_fd") is None:
                 _listener.missed(absolute(path))
             raise
+        if _listener is not None and options.get("dir_fd") is None and not isinstance(path, int):
+            _listener.found(absolute(path))
+        return found
 
-    for able in (os.supports_dir_fd, os.supports_fd, os.supports_follow_symlinks):
-        if original in able:
-            able.add(watched)
+    return _as_able(watched, original)
+
+
+def _watched_access(original: Callable[..., bool]) -> Callable[..., bool]:
+    def watched(path: Any, mode: int, **options: Any) -> bool:
+        allowed = original(path, mode, **options)
+        if _listener is not None and options.get("dir_fd") is None and not isinstance(path, int):
+            told = _listener.found if allowed else _listener.missed
+            told(absolute(path))
+        return allowed
+
+    return _as_able(watched, original)
+
+
+def _as_able(watched: Callable[..., Any], original: Callable[..., Any]) -> Callable[..., Any]:
+    """Have it stand in the sets that say what a function can do, beside the original."""
+    able = (os.supports_dir_fd, os.supports_fd, os.supports_follow_symlinks)
+    for each in (*able, os.supports_effective_ids):
+        if original in each:
+            each.add(watched)
     return watched
+
+
+def _mute_importer() -> None:
+    """Have the tracer leave out what the importer does: where modules are sought, and that they
+    are read by being imported, is told otherwise."""
+    external = sys.modules["_frozen_importlib_external"]
+    for owner, name in (("SourceLoader", "get_code"), ("SourcelessFileLoader", "get_code")):
+        setattr(getattr(external, owner), name, _muted(getattr(getattr(external, owner), name)))
+    finder = external.PathFinder
+    finder.find_spec = staticmethod(_muted(finder.find_spec))
+
+
+def _muted(original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def muted(*args: Any, **options: Any) -> Any:
+        with records.mute():
+            return original(*args, **options)
+
+    return muted
 
 
 def _watched_import(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -143,13 +192,14 @@ class ListeningEnviron(MutableMapping[str, str]):
 
     def __init__(self, environ: MutableMapping[str, str]) -> None:
         self._environ = environ
-        self._set: set[str] = set()
+        self.changed: set[str] = set()
+        """Names that were set or taken away."""
         self._copied: list[str] = []
         """Names that a copy in progress asks for next, the next one last."""
 
     def forget(self) -> None:
         """Tell also of the names that were set so far."""
-        self._set.clear()
+        self.changed.clear()
 
     def __getitem__(self, name: object) -> str:
         if not isinstance(name, str):
@@ -159,16 +209,16 @@ class ListeningEnviron(MutableMapping[str, str]):
             self._copied.pop()
         else:
             self._copied = []
-            if _listener is not None and name not in self._set:
+            if _listener is not None and name not in self.changed:
                 _listener.looked_up(name, self._environ.get(name))
         return self._environ[name]
 
     def __setitem__(self, name: str, value: str) -> None:
-        self._set.add(name)
+        self.changed.add(name)
         self._environ[name] = value
 
     def __delitem__(self, name: str) -> None:
-        self._set.add(name)
+        self.changed.add(name)
         del self._environ[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -178,6 +228,13 @@ class ListeningEnviron(MutableMapping[str, str]):
 
     def __len__(self) -> int:
         return len(self._environ)
+
+    def items(self) -> ItemsView[str, str]:
+        """The project's code that goes through all of them reads them all; `subprocess` and
+        packages go through them to hand them on."""
+        if _listener is not None and not _of_others(sys._getframe(1).f_globals):
+            _listener.looked_up(WHOLE, None)
+        return super().items()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._environ, name)
@@ -195,6 +252,17 @@ class ListeningEnviron(MutableMapping[str, str]):
     def copy(self) -> dict[str, str]:
         """As `os.environ.copy()`: a plain dict."""
         return dict(self._environ)
+
+
+def _of_others(namespace: dict[str, Any]) -> bool:
+    """Whether these are the globals of a module of Python's own, or of an installed package."""
+    top = str(namespace.get("__name__")).partition(".")[0]
+    return top in sys.stdlib_module_names or "-packages/" in str(namespace.get("__file__"))
+
+
+def changed_names() -> set[str]:
+    """The environment variables that were set or taken away since somebody began to listen."""
+    return set(_environ.changed) if _environ is not None else set()
 
 
 def absolute(path: str | bytes) -> str:

@@ -1,8 +1,10 @@
-"""See what Python code reads while it runs: opens, imports, listings, environment.
+"""See what a Python action reads: what its imports and calls show here, and what the tracer saw of
+native code and of the programs that it starts.
 
 This is for worker processes, which run one action and end.
 """
 
+import dataclasses
 import functools
 import os
 import sys
@@ -11,33 +13,31 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from aot_build.backends.tracing.absences import absences
+from aot_build.backends.tracing.hermetic import DEVICES, OWN_FOLDER, trespasses
 from aot_build.backends.tracing.imports import passed_over
 from aot_build.backends.tracing.imprints import IMPRINTS, OWN_PACKAGE
-from aot_build.backends.tracing.listening import absolute, listen
-from aot_build.core import threads
+from aot_build.backends.tracing.listening import absolute, changed_names, listen
+from aot_build.backends.tracing.observed import Observed, Watch
+from aot_build.core.environment import UNRECORDED, WHOLE, is_ambient, reads_all
 from aot_build.core.roles import Roles
 from aot_build.core.trace import Trace
-from aot_build.core.work import WorkReport
-
-UNRECORDED = frozenset(
-    {"PATH", "PYTHONPATH", "HOME", "USER", "LOGNAME", "HOSTNAME", "TMPDIR", "TEMP", "TMP", "PWD",
-     "OLDPWD", "COLUMNS", "LINES", "TERM", "PYTHONHASHSEED", "NO_COLOR", "MAX_JOBS", "MAKEFLAGS",
-     "MAKELEVEL", "MFLAGS", "CARGO_MAKEFLAGS", "TRITON_CACHE_DIR", "TRITON_HOME",
-     *threads.VARIABLES}
-)  # fmt: skip
-"""They differ between users, machines and isolated builds without changing what is built; those
-about threads are the same in each worker, and what a kernel declares of them is keyed as that."""
+from aot_build.core.work import WorkOrder, WorkReport
 
 
 class Recording:
     """Start it before the code under watch is imported; ask for the trace when it is done."""
 
-    def __init__(self, roles: Roles, ignore: tuple[str, ...]) -> None:
-        """`ignore` are folders whose files are nobody's input: outputs and scratch."""
-        self._roles = roles
-        own = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-        nobodys = (*ignore, *_python_folders(), own, "/proc", "/sys", "/dev")
+    def __init__(self, order: WorkOrder) -> None:
+        self._order, self._roles = order, Roles(order.roots)
+        # Outputs and scratch are nobody's input; that file names the environment's own place.
+        nobodys = (
+            order.out_dir, order.scratch, *_python_folders(), OWN_FOLDER, *DEVICES,
+            os.path.join(sys.prefix, "pyvenv.cfg"), *(p for p in sys.path if p.endswith(".zip")),
+        )  # fmt: skip
         self._ignore = tuple(path.rstrip(os.sep) + os.sep for path in nobodys)
+        self._watch = Watch(order.scratch, programs_only=False)
+        self._found: set[str] = set()
         self._opened: Counter[str] = Counter()
         self._written: set[str] = set()
         self._listed: set[str] = set()
@@ -53,6 +53,7 @@ class Recording:
         """Watch from here on."""
         sys.meta_path.insert(0, self)
         listen(self)
+        self._watch.start()
 
     # Listener
 
@@ -72,6 +73,9 @@ class Recording:
     def missed(self, path: str) -> None:
         self._missed.add(path)
 
+    def found(self, path: str) -> None:
+        self._found.add(path)
+
     def looked_up(self, name: str, value: str | None) -> None:
         self._variables.add(name)
 
@@ -89,30 +93,57 @@ class Recording:
 
     def report(self) -> WorkReport:
         """What was read so far. Third-party packages stand under their import names."""
+        # What is looked at from here on is for the sake of the trace.
+        listen(None)
+        seen = self._watch.observed() or Observed()
+        as_text = seen.read | {p for p, times in self._opened.items() if times > 1}
+        told = trespasses(self._order, self._with_own(seen))
         used = IMPRINTS.used(self._packages)
         self._add_imprints(used)
-        opened = dict(self._opened)
+        seen = self._with_own(seen)
         sources, packages = self._imports(used)
-        for path in opened:
-            if os.path.isfile(path) and (top := _package_of(path)):
+        for path in seen.read:
+            if (top := _package_of(path)) and os.path.isfile(path):
                 packages.setdefault(top, set()).add(path)
-        read = {p for p in opened if self._counts(p)}
         # The import itself opens a source once; whoever opens it again wants its text.
-        modules = {p for p in sources if opened.get(p, 0) <= 1}
-        files = (read | sources) - modules
-        listed = {p for p in self._listed if self._counts(p) and os.path.isdir(p)}
-        looked_for = {p for p in (*files, *self._missed) if self._counts(p)}
-        looked_for |= self._shadows(sources, set(packages)) | set(self._unfound())
+        modules = sources - as_text
+        files = {p for p in seen.read | sources if self._counts(p)} - modules
         trace = Trace(
             files=self._encode(p for p in files if os.path.isfile(p)),
             modules=self._encode(modules),
-            absent=self._encode(p for p in looked_for if not os.path.lexists(p)),
-            listings=self._encode(listed),
+            present=self._encode(p for p in seen.looked_at(self._order) if self._counts(p)),
+            absent=absences(self._looked_for(seen, files, sources, set(packages)), self._roles),
+            listings=self._encode(p for p in seen.listed if self._counts(p) and os.path.isdir(p)),
+            programs=tuple(sorted(seen.programs(os.get_exec_path()))),
             distributions=tuple(sorted(packages)),
-            env=tuple(sorted(self._variables - UNRECORDED)),
+            env=tuple(sorted(self._looked_up(seen))),
         )
         files_of = {top: self._encode(paths) for top, paths in packages.items()}
-        return WorkReport(trace, files_of, imports=self._third_party())
+        return WorkReport(trace, files_of, imports=self._third_party(), trespasses=told)
+
+    def _with_own(self, seen: Observed) -> Observed:
+        """What the tracer saw, with what was seen here: all there is where it is not loaded."""
+        return dataclasses.replace(
+            seen,
+            read=seen.read | self._opened.keys(),
+            found=seen.found | self._found,
+            missed=seen.missed | self._missed,
+            listed=seen.listed | self._listed,
+            written=seen.written | self._written,
+        )
+
+    def _looked_for(
+        self, seen: Observed, files: set[str], sources: set[str], packages: set[str]
+    ) -> set[str]:
+        found = {p for p in files | seen.missed if self._counts(p)}
+        return found | self._shadows(sources, packages) | set(self._unfound())
+
+    def _looked_up(self, seen: Observed) -> set[str]:
+        """Names of variables: not those that the action, or who started it, has set itself."""
+        set_here = {name for name, _ in self._order.action.env} | changed_names()
+        native = {name for name in seen.variables - set_here if not is_ambient(name)}
+        whole = {WHOLE} if any(reads_all(os.path.basename(each)) for each in seen.ran) else set()
+        return (self._variables - UNRECORDED) | native | whole
 
     def _add_imprints(self, used: Iterable[str]) -> None:
         """What packages read that were imported before: as if they had been imported now."""

@@ -10,7 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from aot_build.backends.python import call_recorded, find_attribute, set_environment
+from aot_build.backends.python import (
+    call_recorded,
+    find_attribute,
+    set_environment,
+    start_recording,
+)
+from aot_build.backends.tracing.recording import Recording
 from aot_build.backends.triton.backend import CAPTURE, DESCRIBE, KERNEL
 from aot_build.backends.triton.capture import Capture
 from aot_build.backends.triton.compile import (
@@ -140,26 +146,26 @@ def _compile(order: WorkOrder) -> WorkReport:
         for name, value in params.items()
         if name.startswith(FUNCTION)
     }
+    recording = Recording(order) if program else start_recording(order)
     if program:
-        jit, report = build(program), WorkReport()
-    else:
-        jit, report = _import(order, launch)
+        recording.start()
+    jit = build(program) if program else _import(order, launch)
     special = specialise(jit[launch["function"]], launch, jit, order.action.target)
     arch = {"arch": emitted_arch(parse_target(order.action.target))}
     try:
         binary, extension, metadata = _compiled(special)
     except CannotCompile as error:
         traceback.print_exc()
-        return dataclasses.replace(report, error=str(error))
+        return WorkReport(error=str(error))
     except CannotLaunch as error:
         if not params["choice"]:
-            return dataclasses.replace(report, error=str(error))
+            return WorkReport(error=str(error))
         # An autotuner would pass it over; told by the same words, it will.
         metadata = {"unlaunchable": str(error), **arch, "triton": special.told}
-        return dataclasses.replace(report, metadata=metadata)
+        return dataclasses.replace(recording.report(), metadata=metadata)
     name = f"{metadata['symbol'][:150]}.{extension}"
     Path(order.out_dir, name).write_bytes(binary)
-    return dataclasses.replace(report, metadata=metadata | arch)
+    return dataclasses.replace(recording.report(), metadata=metadata | arch)
 
 
 def _compiled(special: Specialisation) -> tuple[bytes, str, dict[str, Any]]:
@@ -195,26 +201,22 @@ def _told(error: Exception) -> str:
     return f"{name}: {reason}\n{shown.removesuffix(str(reason)).rstrip()}"
 
 
-def _import(order: WorkOrder, launch: Any) -> tuple[dict[str, Any], WorkReport]:
-    """The functions as their own modules make them, and what that read."""
+def _import(order: WorkOrder, launch: Any) -> dict[str, Any]:
+    """The functions as their own modules make them."""
     from triton.runtime.jit import _triton_jit_function_registry as registry
 
     params = dict(order.action.params)
     describe(parse_target(order.action.target))
-
-    def ask(found: Any) -> None:
-        importlib.import_module(launch["function"].partition(":")[0])
-        jit.update(registry)
-        if "<locals>" in launch["function"]:
-            # It is made when the function that launches it runs, as others of its name are.
-            capture = Capture(order.action.target)
-            capture.start()
-            capture.run(found, [dict(params["row"])])
-            jit[launch["function"]] = capture.functions[params["making"]]
-
-    jit: dict[str, Any] = {}
-    report, _ = call_recorded(str(params["source"]), order, ask)
-    return jit, report
+    found = find_attribute(str(params["source"]))
+    importlib.import_module(launch["function"].partition(":")[0])
+    jit: dict[str, Any] = dict(registry)
+    if "<locals>" in launch["function"]:
+        # It is made when the function that launches it runs, as others of its name are.
+        capture = Capture(order.action.target)
+        capture.start()
+        capture.run(found, [dict(params["row"])])
+        jit[launch["function"]] = capture.functions[params["making"]]
+    return jit
 
 
 STAGES = {DESCRIBE: _describe, CAPTURE: _capture, KERNEL: _compile}

@@ -1,0 +1,88 @@
+"""What an action touched that it has no business with: reads outside the project, its toolchain and
+what its declaration names; writes outside its own folders.
+
+Such reads are in the trace like any other, so that nothing goes stale by them; but another machine
+that shares the cache may not have them.
+"""
+
+import os
+import re
+import sys
+import sysconfig
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from aot_build.backends.tracing.observed import Observed
+from aot_build.core.roles import Roles
+from aot_build.core.work import WorkOrder
+
+SYSTEM = (
+    "/bin", "/lib", "/lib32", "/lib64", "/libx32", "/sbin", "/usr", "/nix/store", "/gnu/store",
+    "/etc/alternatives", "/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d",
+    "/etc/ld.so.preload",
+)  # fmt: skip
+"""Where systems have compilers, headers and libraries."""
+OWN_FOLDER = str(Path(__file__).absolute().parents[2])
+"""This package: in a checkout it lies anywhere."""
+DEVICES = ("/dev", "/proc", "/sys")
+HARMLESS = ("ldconfig",)
+"""Programs that are most often linked statically, and tell of the system alone."""
+_OPTION = re.compile(r"^(?:@|-[A-Za-z]|-isystem|-iquote|-idirafter|-include)(?=/)")
+
+
+def trespasses(order: WorkOrder, seen: Observed) -> tuple[str, ...]:
+    """What to tell the user, one text for each path; sorted."""
+    own = (order.out_dir, order.scratch, *DEVICES)
+    readable = _folders(
+        (*own, *SYSTEM, *order.roots.values(), *order.import_roots, *_pythons(), *_declared(order))
+    )
+    writable = _folders(own)
+    told = [f"reads {path}" for path in seen.read | seen.listed if not _inside(path, readable)]
+    told += [f"writes {path}" for path in seen.written if not _inside(path, writable)]
+    blind = {path for path in seen.untraceable if os.path.basename(path) not in HARMLESS}
+    told += [f"runs {path}, which cannot be traced" for path in blind]
+    return tuple(sorted(told))
+
+
+def _folders(paths: Iterable[str]) -> tuple[str, ...]:
+    """As they are named, and as they are."""
+    named = {path.rstrip(os.sep) for path in paths if path}
+    return tuple(folder + os.sep for folder in named | set(map(os.path.realpath, named)))
+
+
+def _inside(path: str, folders: tuple[str, ...]) -> bool:
+    return (path + os.sep).startswith(folders)
+
+
+def _pythons() -> Iterator[str]:
+    """The interpreter, and all that is installed for it."""
+    yield from (sys.prefix, sys.base_prefix, sys.exec_prefix, *sysconfig.get_paths().values())
+    yield from (path for path in sys.path if path.endswith("-packages"))
+    yield os.path.dirname(os.path.dirname(os.path.realpath(sys.executable)))
+    yield OWN_FOLDER
+
+
+def _declared(order: WorkOrder) -> Iterator[str]:
+    """Folders and files that the declaration names, in flags and variables as well; and where the
+    compiler lies."""
+    roles = Roles(order.roots)
+    for word in order.action.command:
+        if os.path.isabs(word):
+            yield os.path.dirname(os.path.dirname(os.path.realpath(word)))
+    values = (*order.action.params, *order.action.env, *order.action.inputs)
+    for text in _texts(values):
+        for word in re.split(r"[=,:;\s]", roles.expand(text)):
+            path = _OPTION.sub("", word)
+            if os.path.isabs(path) and path.strip(os.sep):
+                yield os.path.normpath(path)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        # Programs and the like are long, and name no folder.
+        if len(value) < 4096:
+            yield value
+    elif isinstance(value, Sequence):
+        for each in value:
+            yield from _texts(each)

@@ -1,0 +1,178 @@
+"""Compile the library of tracer.c, once for each compiler, and find out whether it works here."""
+
+import functools
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from aot_build.backends.tracing import records
+from aot_build.digest import key_digest
+from aot_build.files import replacing, write_atomic
+
+LOG_VARIABLE = "AOT_TRACE_LOG"
+PRELOAD_VARIABLE = "LD_PRELOAD"
+COMPILERS = ("cc", "gcc", "clang")
+FLAGS = (
+    "-std=gnu11", "-O2", "-fPIC", "-shared", "-fvisibility=hidden", "-ftls-model=initial-exec",
+)  # fmt: skip
+_TIMEOUT = 120.0
+_WORKS = "works"
+_REFUSED_SECONDS = 86400.0
+"""How long a compiler that failed, or a library that did not work, is not tried again."""
+_UNLISTABLE = " :;$\n"
+"""LD_PRELOAD is a list, in which the loader puts values for names after a dollar sign."""
+# A program that opens and misses a file, then one without any environment that does, then another.
+_TRIAL = """
+import os, sys
+folder = sys.argv[1]
+open(folder + "/one").close()
+os.path.exists(folder + "/none")
+script = 'read line < "$0/two"; test -e "$0/no"; exec cat "$0/three"'
+os.execve("/bin/sh", ["sh", "-c", script, folder], {})
+"""
+_SEEN = [("r", "one"), ("a", "none"), ("r", "two"), ("a", "no"), ("r", "three")]
+
+
+@dataclass(frozen=True)
+class Library:
+    """The library, or why there is none."""
+
+    path: str
+    """Empty where there is none."""
+    reason: str = ""
+
+    def __bool__(self) -> bool:
+        return bool(self.path)
+
+
+def build(folder: Path, env: Mapping[str, str], command: Sequence[str] = ()) -> Library:
+    """The library in a folder, compiled and tried where that was not done before.
+
+    The compiler is the first of $CC, cc, gcc, clang on PATH, else `command`, which may be a C++
+    compiler. Never raises for what is missing or does not work: the reason says what.
+    """
+    if not sys.platform.startswith("linux"):
+        return Library("", f"there is no LD_PRELOAD of this kind on {sys.platform}")
+    compiler = _compiler(env) or tuple(command)
+    if not compiler:
+        return Library("", f"no C compiler: none of $CC, {', '.join(COMPILERS)} is on PATH")
+    try:
+        return _built(folder.absolute(), env, compiler)
+    except OSError as error:
+        return Library("", f"the tracer cannot be built: {error}")
+
+
+def preloaded(env: Mapping[str, str], library: Library) -> dict[str, str]:
+    """The environment with the library first among those that are preloaded."""
+    if not library:
+        return dict(env)
+    listed = env.get(PRELOAD_VARIABLE, "").replace(":", " ").split()
+    others = [path for path in listed if path != library.path]
+    return {**env, PRELOAD_VARIABLE: ":".join([library.path, *others])}
+
+
+def _compiler(env: Mapping[str, str]) -> tuple[str, ...]:
+    search = env.get("PATH", os.defpath)
+    for words in (shlex.split(env.get("CC", "")), *([name] for name in COMPILERS)):
+        if words and (found := shutil.which(words[0], path=search)):
+            return (os.path.abspath(found), *words[1:])
+    return ()
+
+
+def _built(folder: Path, env: Mapping[str, str], compiler: tuple[str, ...]) -> Library:
+    path = folder / f"tracer-{_name(compiler)}.so"
+    verdict = path.with_suffix(".txt")
+    kept = _kept(path, verdict)
+    if kept is None:
+        folder.mkdir(parents=True, exist_ok=True)
+        kept = _compile(path, env, compiler) or _try(path, env)
+        write_atomic(verdict, (kept or _WORKS).encode())
+    return Library("", kept) if kept else Library(_listable(path))
+
+
+@functools.cache
+def _listable(path: Path) -> str:
+    """A name of the file that LD_PRELOAD can hold, for as long as this process lives."""
+    if not set(_UNLISTABLE) & set(str(path)):
+        return str(path)
+    return f"/proc/{os.getpid()}/fd/{os.open(path, os.O_RDONLY | os.O_CLOEXEC)}"
+
+
+def _name(compiler: tuple[str, ...]) -> str:
+    """What the library is made of and for; a compiler is as good as its stat here."""
+    found = os.stat(compiler[0])
+    of_compiler = (compiler, os.path.realpath(compiler[0]), found.st_size, found.st_mtime_ns)
+    of_machine = (platform.machine(), *platform.libc_ver(), sys.executable)
+    return key_digest((_sources(), FLAGS, of_compiler, of_machine))
+
+
+@functools.cache
+def _sources() -> tuple[tuple[str, bytes], ...]:
+    here = Path(__file__).parent
+    paths = [here / "tracer.c", *sorted((here / "tracer").glob("*.h"))]
+    return tuple((path.name, path.read_bytes()) for path in paths)
+
+
+def _kept(path: Path, verdict: Path) -> str | None:
+    """What was found earlier: empty where it works, None where that is to be found out."""
+    try:
+        said = verdict.read_text()
+        if said == _WORKS:
+            return "" if path.stat().st_size else None
+        return said if time.time() - verdict.stat().st_mtime < _REFUSED_SECONDS else None
+    except OSError:
+        return None
+
+
+def _compile(path: Path, env: Mapping[str, str], compiler: tuple[str, ...]) -> str:
+    """Why it cannot be compiled, or nothing. Others may be doing the same at the same time."""
+    source = Path(__file__).with_name("tracer.c")
+    with replacing(path) as temporary:
+        # A C++ compiler would link its own library, which every program would then load.
+        words = [*compiler, *FLAGS, "-x", "c", str(source), "-x", "none", "-Wl,--as-needed", "-ldl"]
+        answer = _call([*words, "-o", str(temporary)], env)
+        if isinstance(answer, str) or answer.returncode:
+            temporary.touch()
+    if isinstance(answer, str):
+        return f"{compiler[0]} does not run: {answer}"
+    return f"{compiler[0]} fails: {answer.stderr.strip()[-500:]}" if answer.returncode else ""
+
+
+def _try(path: Path, env: Mapping[str, str]) -> str:
+    """Why it does not work, or nothing."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name in ("one", "two", "three"):
+            Path(folder, name).write_text("line\n")
+        log = os.path.join(folder, "log")
+        records.create(log)
+        traced = {**preloaded(env, Library(_listable(path))), LOG_VARIABLE: log}
+        answer = _call([sys.executable, "-I", "-S", "-c", _TRIAL, folder], traced)
+        if isinstance(answer, str):
+            return f"no program runs with the tracer: {answer}"
+        if answer.returncode or answer.stderr:
+            return f"a program fails with the tracer: {answer.stderr.strip()[-500:]}"
+        found = records.read(log)
+        here = [(kind, os.path.basename(p)) for kind, p in found.records if folder in p]
+        missing = [name for kind, name in _SEEN if (kind, name) not in here]
+        if missing or not found.whole:
+            return f"the tracer does not see what programs do: {found.reason or missing}"
+    return ""
+
+
+def _call(command: list[str], env: Mapping[str, str]) -> "subprocess.CompletedProcess[str] | str":
+    """What came of it, or why it could not be run."""
+    try:
+        return subprocess.run(
+            command, env=dict(env), capture_output=True, text=True, errors="replace",
+            timeout=_TIMEOUT, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return str(error)

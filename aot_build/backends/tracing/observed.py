@@ -1,0 +1,155 @@
+"""What the processes of an action were seen to do, as what a trace holds.
+
+The tracer's records come in the order of their first occurrence: what was written before it was
+read is the action's own, and nobody's input.
+"""
+
+import functools
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+
+from aot_build.backends.tracing import records
+from aot_build.backends.tracing.records import Log
+from aot_build.core.work import WorkOrder
+
+LOG = "trace"
+"""Name of the log in an action's scratch folder."""
+
+
+@dataclass(slots=True)
+class Observed:
+    """Absolute paths, each as it was said, `..` resolved."""
+
+    read: set[str] = field(default_factory=set)
+    """Opened, loaded or executed."""
+    found: set[str] = field(default_factory=set)
+    """Looked at and there."""
+    missed: set[str] = field(default_factory=set)
+    listed: set[str] = field(default_factory=set)
+    written: set[str] = field(default_factory=set)
+    ran: set[str] = field(default_factory=set)
+    """Programs, which are among those read."""
+    untraceable: set[str] = field(default_factory=set)
+    """Programs that the tracer cannot follow."""
+    variables: set[str] = field(default_factory=set)
+    """Looked up by native code."""
+
+    def looked_at(self, order: WorkOrder) -> Iterator[str]:
+        """Paths whose kind and size count: what was read or listed counts by more than that, and
+        the folders around it are there."""
+        around = _around((*self.read, *self.listed))
+        known = self.read | self.listed | self.written | known_folders(order)
+        for path in self.found - known:
+            if os.path.lexists(path) and (path not in around or os.path.islink(path)):
+                yield path
+
+    def programs(self, search: Iterable[str]) -> set[str]:
+        """Names of the programs that the folders `search`, those of PATH, were searched for.
+
+        Whoever names a program by its whole path leaves no look at an earlier folder behind.
+        """
+        folders = [os.path.abspath(folder) for folder in search]
+        return {
+            os.path.basename(path)
+            for path in self.ran | self.found
+            if os.path.dirname(path) in folders and self._was_sought(path, folders)
+        }
+
+    def _was_sought(self, path: str, folders: list[str]) -> bool:
+        folder, name = os.path.split(path)
+        earlier = folders[: folders.index(folder)]
+        if not earlier:
+            return path in self.ran
+        return all(os.path.join(each, name) in self.missed for each in earlier)
+
+
+def observe(log: Log, real: Callable[[str], str] | None = None) -> Observed:
+    """What a log says. `real` gives the path behind a name; default: the name itself."""
+    seen = Observed()
+    made: set[str] = set()
+    looks = {"s": seen.found, "a": seen.missed, "d": seen.listed, "r": seen.read, "l": seen.read}
+    for kind, said in log.records:
+        if kind == "e":
+            seen.variables.add(said)
+            continue
+        path = plain(real(said) if real else said)
+        if kind == "w":
+            seen.written.add(path)
+            if path not in seen.read and path not in seen.listed and path not in seen.found:
+                made.add(path)
+        elif not made or not _is_within(path, made):
+            if kind in ("x", "u"):
+                seen.ran.add(path)
+                seen.read.add(path)
+                if kind == "u":
+                    seen.untraceable.add(path)
+            else:
+                looks[kind].add(path)
+    seen.found -= seen.read
+    return seen
+
+
+def _is_within(path: str, made: set[str]) -> bool:
+    """Whether the action made this, or a folder around it."""
+    while len(path) > 1:
+        if path in made:
+            return True
+        path = os.path.dirname(path)
+    return False
+
+
+def plain(path: str) -> str:
+    """The path without `.` and `..`, as the system would go it: behind a link, `..` leads to where
+    that leads."""
+    at = path.rfind("/..")
+    if at >= 0 and path[at + 3 : at + 4] in ("", "/"):
+        path = _real(path[: at + 3]) + path[at + 3 :]
+    return os.path.normpath(path)
+
+
+@functools.cache
+def _real(folder: str) -> str:
+    return os.path.realpath(folder)
+
+
+class Watch:
+    """The tracer's log of one action, in the worker that performs it."""
+
+    def __init__(self, scratch: str, *, programs_only: bool) -> None:
+        """`programs_only` leaves out what this process does itself, but not what it starts."""
+        self._path = os.path.join(scratch, LOG)
+        self._programs_only = programs_only
+        self._on = False
+
+    def start(self) -> None:
+        """Watch from here on, where the tracer is loaded."""
+        if records.loaded():
+            records.create(self._path)
+            self._on = records.begin(self._path, muted=self._programs_only)
+
+    def observed(self, real: Callable[[str], str] | None = None) -> Observed | None:
+        """What was seen; None where there is no tracer, or its log is not whole."""
+        if not self._on:
+            return None
+        records.end()
+        log = records.read(self._path)
+        return observe(log, real) if log.whole else None
+
+
+def known_folders(order: WorkOrder) -> set[str]:
+    """The roots, an action's own folders, and all that these lie in: that they are there, whoever
+    goes through a path by its parts will see, and it says nothing."""
+    own = (*order.roots.values(), order.out_dir, order.scratch)
+    return {*own, *_around(own)}
+
+
+def _around(paths: Iterable[str]) -> set[str]:
+    """All folders that the paths lie in."""
+    found: set[str] = set()
+    for path in paths:
+        folder = os.path.dirname(path)
+        while folder not in found:
+            found.add(folder)
+            folder = os.path.dirname(folder)
+    return found

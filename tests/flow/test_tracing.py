@@ -1,0 +1,272 @@
+"""What only the tracer sees: programs that actions start, native code, looks that open nothing."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = pytest.mark.compiler
+
+KERNEL = """\
+[tool.aot-build]
+package = "demo"
+targets = ["cpu"]
+{more}
+[[tool.aot-build.kernels]]
+name = "{name}"
+backend = "{backend}"
+source = "{source}"
+{keys}
+configs = [{{ n = 1 }}]
+"""
+SHELL = """\
+import subprocess
+
+def make(out_dir, target, n):
+    script = '{script}'
+    subprocess.run(["sh", "-c", script, "sh", out_dir], check=True, cwd=__file__.rpartition("/")[0])
+"""
+
+
+@pytest.fixture
+def python_kernel(new_project):
+    """A project of one Python kernel, by the body of its function or by its whole module."""
+
+    def made(body, name="made", more="", keys=""):
+        source = body if "def make" in body else f"def make(out_dir, target, n):\n{body}"
+        return new_project(
+            name,
+            {
+                "pyproject.toml": KERNEL.format(
+                    name="k", backend="python", source="demo.gen:make", more=more, keys=keys
+                ),
+                "demo/__init__.py": "",
+                "demo/gen.py": source,
+                "demo/table.txt": "one",
+            },
+        )
+
+    return made
+
+
+def reasons(summary):
+    return [miss["reason"] for miss in summary["misses"]]
+
+
+def text_of(project):
+    (content,) = (
+        b for name, b in project.artifacts().items() if not name.endswith((".py", "json"))
+    )
+    return content.decode()
+
+
+def test_a_file_that_a_program_reads(python_kernel):
+    project = python_kernel(SHELL.format(script='cat table.txt > "$1/out.txt"'))
+    assert project.build()["executed"] == 1
+    assert project.build()["executed"] == 0
+    project.write({"demo/table.txt": "two"})
+    assert project.build()["executed"] == 1
+    assert text_of(project) == "two"
+    project.write({"demo/unrelated.txt": "x"})
+    assert project.build()["executed"] == 0
+
+
+def test_a_file_that_a_program_looked_for_in_vain(python_kernel):
+    project = python_kernel(SHELL.format(script='if [ -e more ]; then cat more; fi >"$1/out.txt"'))
+    project.build()
+    project.write({"demo/more": "now"})
+    assert reasons(project.build()) == ["absent {project}/demo/more: absent -> present"]
+    assert text_of(project) == "now"
+
+
+def test_a_variable_that_a_shell_expands(python_kernel):
+    project = python_kernel(SHELL.format(script='echo "$DEMO_LEVEL" > "$1/out.txt"'))
+    project.build(DEMO_LEVEL="1")
+    assert project.build(DEMO_LEVEL="1")["executed"] == 0
+    assert project.build(DEMO_LEVEL="1", LC_ALL="C", HOSTNAME="h", COLUMNS="9")["executed"] == 0
+    assert project.build(DEMO_LEVEL="2")["executed"] == 1
+    assert text_of(project) == "2\n"
+
+
+def test_a_variable_that_native_code_looks_up(python_kernel):
+    project = python_kernel(
+        """\
+    import ctypes, pathlib
+    libc = ctypes.CDLL(None)
+    libc.getenv.restype = ctypes.c_char_p
+    pathlib.Path(out_dir, "out.txt").write_text(str(libc.getenv(b"DEMO_LEVEL")))
+"""
+    )
+    project.build()
+    assert project.build(UNRELATED="1")["executed"] == 0
+    assert project.build(DEMO_LEVEL="2")["executed"] == 1
+    assert text_of(project) == "b'2'"
+
+
+def test_a_program_that_comes_to_stand_earlier_on_path(python_kernel, tmp_path):
+    project = python_kernel(SHELL.format(script='demo-tool > "$1/out.txt"'))
+    for name in ("early", "late"):
+        (tmp_path / name).mkdir()
+    path = f"{tmp_path}/early:{tmp_path}/late:{os.environ['PATH']}"
+
+    def install(folder, text):
+        tool = tmp_path / folder / "demo-tool"
+        tool.write_text(f"#!/bin/sh\necho {text}\n")
+        tool.chmod(0o755)
+
+    install("late", "late")
+    project.build(PATH=path)
+    assert project.build(PATH=path)["executed"] == 0
+    install("early", "early")
+    assert project.build(PATH=path)["executed"] == 1
+    assert text_of(project) == "early\n"
+    later = path.replace(f"{tmp_path}/early:", "")
+    assert project.build(PATH=later)["executed"] + project.build(PATH=later)["hits"] >= 1
+    assert text_of(project) == "late\n"
+
+
+@pytest.mark.parametrize(
+    ("look", "edit", "expected"),
+    [
+        ("os.path.getsize('table.txt')", ("demo/table.txt", "three"), "5"),
+        ("os.access('more', os.R_OK)", ("demo/more", ""), "True"),
+        ("sorted(os.listdir('rows'))", ("demo/rows/b", ""), "['a', 'b']"),
+        ("sum(1 for _ in os.scandir('rows'))", ("demo/rows/b", ""), "2"),
+        ("[p.name for p in pathlib.Path('.').glob('*.cfg')]", ("demo/a.cfg", ""), "['a.cfg']"),
+        ("open(os.open('table.txt', 0)).read()", ("demo/table.txt", "two"), "two"),
+        ("os.path.isdir('more')", ("demo/more/x", ""), "True"),
+    ],
+)
+def test_looks_of_python_code(python_kernel, look, edit, expected):
+    project = python_kernel(
+        f"""\
+    import os, pathlib
+    os.chdir(os.path.dirname(__file__))
+    pathlib.Path(out_dir, "out.txt").write_text(str({look}))
+"""
+    )
+    project.write({"demo/rows/a": ""})
+    project.build()
+    assert project.build()["executed"] == 0
+    project.write(dict([edit]))
+    assert project.build()["executed"] == 1
+    assert text_of(project) == expected
+
+
+def test_comments_in_modules_that_are_imported_rebuild_nothing(python_kernel):
+    project = python_kernel(
+        "from demo.rules import WIDTH\n\ndef make(out_dir, target, n):\n"
+        "    open(f'{out_dir}/out.txt', 'w').write('x' * WIDTH)\n"
+    )
+    project.write({"demo/rules.py": "WIDTH = 2\n"})
+    project.build()
+    project.write({"demo/rules.py": "# Wide.\nWIDTH  =  2\n", "demo/other.py": "x = 1\n"})
+    assert project.build()["executed"] == 0
+    project.write({"demo/rules.py": "WIDTH = 3\n"})
+    assert project.build()["executed"] == 1
+
+
+@pytest.mark.parametrize("tracer", ["1", "0"])
+def test_undeclared_reads_are_reported_and_fail_where_settings_are_strict(
+    python_kernel, tmp_path, tracer
+):
+    outside = tmp_path / "outside.txt"
+    outside.write_text("far")
+    project = python_kernel(
+        f"    text = open({str(outside)!r}).read()\n"
+        "    open(out_dir + '/out.txt', 'w').write(text)\n"
+    )
+    env = {"AOT_BUILD_TRACER": tracer}
+    told = project.command("build", **env)
+    assert told.returncode == 0
+    assert told.stderr.count(f"k reads {outside}, outside of the project and its toolchain") == 1
+    outside.write_text("further")
+    assert project.build(**env)["executed"] == 1 and text_of(project) == "further"
+    failed = project.command("build", **env, AOT_BUILD_STRICT="1")
+    assert failed.returncode == 1
+    assert f"reads {outside}" in failed.stderr and "hint: " in failed.stderr
+    project.edit("pyproject.toml", "configs", f'env = {{ DATA = "{outside}" }}\nconfigs')
+    assert project.command("build", **env, AOT_BUILD_STRICT="1").returncode == 0
+
+
+def test_writes_outside_the_output_folder_are_reported(python_kernel):
+    project = python_kernel(
+        "    import pathlib\n    here = pathlib.Path(__file__).parent\n"
+        "    (here / 'litter.txt').write_text('x')\n    pathlib.Path(out_dir, 'a').touch()\n"
+    )
+    told = project.command("build")
+    assert f"k writes {project.path}/demo/litter.txt" in told.stderr
+    failed = project.command("build", AOT_BUILD_STRICT="1")
+    assert failed.returncode == 1 and "writes" in failed.stderr
+
+
+def test_a_program_that_cannot_be_traced_is_named(python_kernel, tmp_path):
+    source = tmp_path / "blind.c"
+    source.write_text("int main(void) { return 0; }\n")
+    made = subprocess.run(["gcc", "-static", "-o", tmp_path / "blind", source])
+    if made.returncode:
+        pytest.skip("needs a static libc")
+    project = python_kernel(SHELL.format(script=f'{tmp_path}/blind && echo > "$1/out.txt"'))
+    assert f"runs {tmp_path}/blind, which cannot be traced" in project.command("build").stderr
+
+
+CPP = {
+    "demo/__init__.py": "",
+    "demo/first/.keep": "",
+    "demo/data.bin": "abc",
+    "demo/include/a.h": "#define A 1\n",
+    "demo/k.cpp": (
+        '#include "a.h"\n'
+        "#if __has_include(<maybe.h>)\n#include <maybe.h>\n#endif\n"
+        '__asm__(".section .rodata\\n.incbin \\"demo/data.bin\\"\\n.text");\n'
+        'extern "C" int answer() { return A; }\n'
+    ),
+}
+
+
+@pytest.fixture
+def cpp(new_project):
+    keys = 'include-dirs = ["demo/first", "demo/include"]\nflags = ["-Wa,-I{project}"]'
+    text = KERNEL.format(name="k", backend="cpp", source="demo/k.cpp", more="", keys=keys)
+    return new_project("cpp", {"pyproject.toml": text, **CPP})
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        {"demo/data.bin": "xyz"},
+        {"demo/first/a.h": "#define A 2\n"},
+        {"demo/first/maybe.h": ""},
+        {"demo/include/a.h": "#define A 3\n"},
+    ],
+    ids=["incbin", "shadow", "has_include", "header"],
+)
+def test_what_compilers_read(cpp, edit):
+    assert cpp.build()["executed"] == 1
+    cpp.write({"demo/unrelated.h": ""})
+    assert cpp.build()["executed"] == 0
+    cpp.write(edit)
+    assert cpp.build()["executed"] == 1
+    assert cpp.build()["executed"] == 0
+
+
+def test_without_a_c_compiler_the_build_goes_on(python_kernel, tmp_path):
+    (tmp_path / "bin").mkdir()
+    project = python_kernel("    open(out_dir + '/out.txt', 'w').write('x')\n")
+    told = project.command("build", PATH=f"{tmp_path}/bin", CC="", CXX="")
+    assert told.returncode == 0 and "without the tracer" in told.stderr
+
+
+def test_a_worker_s_interpreters_keep_no_bytecode(python_kernel):
+    project = python_kernel(
+        "    import subprocess\n"
+        f"    subprocess.run([{sys.executable!r}, '-c', 'import demo.rules'], check=True,\n"
+        "                   cwd=__file__.rpartition('/demo/')[0])\n"
+        "    open(out_dir + '/out.txt', 'w').write('x')\n"
+    )
+    project.write({"demo/rules.py": "WIDTH = 2\n"})
+    project.build()
+    assert not list(project.path.rglob("rules.*.pyc"))
+    project.write({"demo/rules.py": "WIDTH = 3\n"})
+    assert project.build()["executed"] == 1
