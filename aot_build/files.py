@@ -139,12 +139,11 @@ class StatIndex:
         if path in self._seen:
             row = self._seen[path]
             return row.digest if row else None
-        self._seen_at[path] = time.time_ns()
-        row = self._seen[path] = self._look(path)
+        self._seen_at[path] = now = time.time_ns()
+        row = self._seen[path] = self._look(path, now)
         return row.digest if row else None
 
-    def _look(self, path: str) -> _Row | None:
-        now = time.time_ns()
+    def _look(self, path: str, now: int) -> _Row | None:
         try:
             row = _regular_row(path)
             if row is None:

@@ -107,8 +107,7 @@ class Workspace:
         self._ids = itertools.count()
         self.obeyed = LookedUp(self.env)
         """The environment as backends see it: what they pick from it is watched."""
-        self.traces: set[Trace] = set()
-        """What this build relied upon: the snapshot watches it."""
+        self._traces: dict[int, Trace] = {}
         self.edited: set[str] = set()
         """Inputs that changed while they were being used: this build is no snapshot."""
         self.trespasses: set[tuple[str, str]] = set()
@@ -336,7 +335,13 @@ class Workspace:
 
     def remember(self, trace: Trace) -> None:
         """Count what a trace names among the inputs of this build."""
-        self.traces.add(trace)
+        # By identity: thousands of variants may share a trace of thousands of files.
+        self._traces[id(trace)] = trace
+
+    @property
+    def traces(self) -> Iterable[Trace]:
+        """What this build relied upon: the snapshot watches it."""
+        return self._traces.values()
 
     def close(self) -> None:
         """Leave no process, lock or temporary file."""

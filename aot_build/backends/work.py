@@ -13,6 +13,7 @@ from aot_build.backends.protocol import Backend
 from aot_build.backends.python import call_recorded, declared_env
 from aot_build.backends.registry import Registry
 from aot_build.backends.tracing.imprints import IMPRINTS
+from aot_build.backends.tracing.listening import listen
 from aot_build.core.row import code_row
 from aot_build.core.work import WorkOrder, WorkReport
 from aot_build.errors import AotBuildError
@@ -31,6 +32,8 @@ _orders = msgspec.msgpack.Decoder(WorkOrder)
 
 def perform(payload: bytes) -> bytes:
     """Perform one order. Errors that carry a message for the user come back as such."""
+    # What is set for the action from here on is no look at the caller's environment.
+    listen(None)
     order = _orders.decode(payload)
     params = tuple((name, _frozen(value)) for name, value in order.action.params)
     order = dataclasses.replace(order, action=dataclasses.replace(order.action, params=params))

@@ -40,6 +40,8 @@ class ClosureReader:
         self._distribution = distribution
         self._env = env
         self._closures: dict[str, Closure] = {}
+        self._known: dict[int, tuple[Trace, Closure]] = {}
+        """By the identity of a trace, which is kept here so that it stays its own."""
         self._syntax: dict[str, str | None] = {}
         self._looks: dict[str, str | None] = {}
         self._listed: dict[str, frozenset[str]] = {}
@@ -47,10 +49,16 @@ class ClosureReader:
 
     def closure(self, trace: Trace, trace_id: str | None = None) -> Closure:
         """The answers to a trace."""
+        # A store gives one object for one trace: to digest it for each variant would cost more
+        # than to verify it once.
+        known = self._known.get(id(trace))
+        if known is not None:
+            return known[1]
         trace_id = trace_id or key_digest(trace)
         found = self._closures.get(trace_id)
         if found is None:
             found = self._closures[trace_id] = self._read(trace)
+        self._known[id(trace)] = trace, found
         return found
 
     def _read(self, trace: Trace) -> Closure:

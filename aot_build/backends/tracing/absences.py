@@ -10,8 +10,20 @@ from aot_build.core.trace import Absences, by_folder
 def absences(paths: Iterable[str], roles: Roles) -> Absences:
     """Those of the paths (absolute) that are still not there, as a trace keeps them."""
     return by_folder(
-        (roles.encode(folder), name) for path in set(paths) for folder, name in _place(path)
+        (place, name)
+        for path in set(paths)
+        for folder, name in _place(path)
+        for place in _places(folder, roles)
     )
+
+
+def _places(folder: str, roles: Roles) -> Iterator[str]:
+    """The folder by role; one around the project also as seen from there. Whoever goes up from a
+    file to look for a `.git` will go up from another place in another checkout."""
+    yield roles.encode(folder)
+    project = roles.roots.get("project", "")
+    if project.startswith(folder.rstrip(os.sep) + os.sep):
+        yield f"{{project}}/{os.path.relpath(folder, project)}"
 
 
 def _place(path: str) -> Iterator[tuple[str, str]]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 from aot_build.backends.tracing.absences import absences
 from aot_build.backends.tracing.hermetic import DEVICES, trespasses
-from aot_build.backends.tracing.observed import Observed, Watch, known_folders
+from aot_build.backends.tracing.observed import Observed, Watch
 from aot_build.core.compiler_env import ASKED
 from aot_build.core.roles import Roles
 from aot_build.core.trace import Trace
@@ -43,10 +43,9 @@ class Compilers:
         def counted(paths: Iterable[str]) -> Iterable[str]:
             return (path for path in paths if not (path + os.sep).startswith(nobodys))
 
-        looked_at = seen.found - seen.listed - known_folders(self._order)
         return Trace(
             files=encoded(path for path in seen.read if os.path.isfile(path)),
-            present=encoded(path for path in looked_at if os.path.lexists(path)),
+            present=encoded(seen.looked_at(self._order)),
             absent=absences(counted(seen.missed | seen.read), roles),
             listings=encoded(path for path in seen.listed if os.path.isdir(path)),
             programs=tuple(sorted(seen.programs(os.get_exec_path()))),

@@ -61,8 +61,6 @@ def build(folder: Path, env: Mapping[str, str], command: Sequence[str] = ()) -> 
     """
     if not sys.platform.startswith("linux"):
         return Library("", f"there is no LD_PRELOAD of this kind on {sys.platform}")
-    if found := set(_UNLISTABLE) & set(str(folder.absolute())):
-        return Library("", f"LD_PRELOAD cannot name {folder} for its {min(found)!r}")
     compiler = _compiler(env) or tuple(command)
     if not compiler:
         return Library("", f"no C compiler: none of $CC, {', '.join(COMPILERS)} is on PATH")
@@ -97,7 +95,15 @@ def _built(folder: Path, env: Mapping[str, str], compiler: tuple[str, ...]) -> L
         folder.mkdir(parents=True, exist_ok=True)
         kept = _compile(path, env, compiler) or _try(path, env)
         write_atomic(verdict, (kept or _WORKS).encode())
-    return Library("", kept) if kept else Library(str(path))
+    return Library("", kept) if kept else Library(_listable(path))
+
+
+@functools.cache
+def _listable(path: Path) -> str:
+    """A name of the file that LD_PRELOAD can hold, for as long as this process lives."""
+    if not set(_UNLISTABLE) & set(str(path)):
+        return str(path)
+    return f"/proc/{os.getpid()}/fd/{os.open(path, os.O_RDONLY | os.O_CLOEXEC)}"
 
 
 def _name(compiler: tuple[str, ...]) -> str:
@@ -147,7 +153,7 @@ def _try(path: Path, env: Mapping[str, str]) -> str:
             Path(folder, name).write_text("line\n")
         log = os.path.join(folder, "log")
         records.create(log)
-        traced = {**preloaded(env, Library(str(path))), LOG_VARIABLE: log}
+        traced = {**preloaded(env, Library(_listable(path))), LOG_VARIABLE: log}
         answer = _call([sys.executable, "-I", "-S", "-c", _TRIAL, folder], traced)
         if isinstance(answer, str):
             return f"no program runs with the tracer: {answer}"

@@ -53,13 +53,15 @@ _environ: "ListeningEnviron | None" = None
 
 
 def listen(listener: Listener | None) -> None:
-    """Have this one told, and nobody else, from here on."""
+    """Have this one told, and nobody else, from here on: of a variable only where it is as it was
+    when nobody was told."""
     global _listener, _environ
     _listener = listener
     if _environ is None:
         _environ = ListeningEnviron(os.environ)
         _install(_environ)
-    _environ.forget()
+    if listener is None:
+        _environ.forget()
 
 
 def _install(environ: "ListeningEnviron") -> None:

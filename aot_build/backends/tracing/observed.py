@@ -6,7 +6,7 @@ read is the action's own, and nobody's input.
 
 import functools
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from aot_build.backends.tracing import records
@@ -34,6 +34,15 @@ class Observed:
     """Programs that the tracer cannot follow."""
     variables: set[str] = field(default_factory=set)
     """Looked up by native code."""
+
+    def looked_at(self, order: WorkOrder) -> Iterator[str]:
+        """Paths whose kind and size count: what was read or listed counts by more than that, and
+        the folders around it are there."""
+        around = _around((*self.read, *self.listed))
+        known = self.read | self.listed | self.written | known_folders(order)
+        for path in self.found - known:
+            if os.path.lexists(path) and (path not in around or os.path.islink(path)):
+                yield path
 
     def programs(self, search: Iterable[str]) -> set[str]:
         """Names of the programs that the folders `search`, those of PATH, were searched for.
@@ -131,8 +140,15 @@ class Watch:
 def known_folders(order: WorkOrder) -> set[str]:
     """The roots, an action's own folders, and all that these lie in: that they are there, whoever
     goes through a path by its parts will see, and it says nothing."""
-    found = set()
-    for folder in (*order.roots.values(), order.out_dir, order.scratch):
+    own = (*order.roots.values(), order.out_dir, order.scratch)
+    return {*own, *_around(own)}
+
+
+def _around(paths: Iterable[str]) -> set[str]:
+    """All folders that the paths lie in."""
+    found: set[str] = set()
+    for path in paths:
+        folder = os.path.dirname(path)
         while folder not in found:
             found.add(folder)
             folder = os.path.dirname(folder)

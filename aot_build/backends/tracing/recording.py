@@ -18,7 +18,7 @@ from aot_build.backends.tracing.hermetic import DEVICES, OWN_FOLDER, trespasses
 from aot_build.backends.tracing.imports import passed_over
 from aot_build.backends.tracing.imprints import IMPRINTS, OWN_PACKAGE
 from aot_build.backends.tracing.listening import absolute, changed_names, listen
-from aot_build.backends.tracing.observed import Observed, Watch, known_folders
+from aot_build.backends.tracing.observed import Observed, Watch
 from aot_build.core.environment import UNRECORDED, WHOLE, is_ambient, reads_all
 from aot_build.core.roles import Roles
 from aot_build.core.trace import Trace
@@ -33,7 +33,7 @@ class Recording:
         # Outputs and scratch are nobody's input; that file names the environment's own place.
         nobodys = (
             order.out_dir, order.scratch, *_python_folders(), OWN_FOLDER, *DEVICES,
-            os.path.join(sys.prefix, "pyvenv.cfg"),
+            os.path.join(sys.prefix, "pyvenv.cfg"), *(p for p in sys.path if p.endswith(".zip")),
         )  # fmt: skip
         self._ignore = tuple(path.rstrip(os.sep) + os.sep for path in nobodys)
         self._watch = Watch(order.scratch, programs_only=False)
@@ -111,7 +111,7 @@ class Recording:
         trace = Trace(
             files=self._encode(p for p in files if os.path.isfile(p)),
             modules=self._encode(modules),
-            present=self._encode(self._looked_at(seen)),
+            present=self._encode(p for p in seen.looked_at(self._order) if self._counts(p)),
             absent=absences(self._looked_for(seen, files, sources, set(packages)), self._roles),
             listings=self._encode(p for p in seen.listed if self._counts(p) and os.path.isdir(p)),
             programs=tuple(sorted(seen.programs(os.get_exec_path()))),
@@ -131,11 +131,6 @@ class Recording:
             listed=seen.listed | self._listed,
             written=seen.written | self._written,
         )
-
-    def _looked_at(self, seen: Observed) -> set[str]:
-        """Paths whose kind and size count: what was read or listed counts by more than that."""
-        known = seen.read | seen.listed | self._written | known_folders(self._order)
-        return {p for p in seen.found - known if self._counts(p) and os.path.lexists(p)}
 
     def _looked_for(
         self, seen: Observed, files: set[str], sources: set[str], packages: set[str]

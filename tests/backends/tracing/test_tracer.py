@@ -1,8 +1,5 @@
 """Each call that the tracer stands before, made by one C program, and what was seen of it."""
 
-import subprocess
-from pathlib import Path
-
 import pytest
 
 from aot_build.backends.tracing.library import Library
@@ -98,7 +95,9 @@ CALLS = {
               "w there, w link, s ., a none"),
     "utime": ("utime(P(there), 0); utimes(N, 0); lutimes(P(link), 0); futimesat(F, \"exe\", 0);"
               "utimensat(F, \"sub\", 0, 0)", "w there, a none, w link, s ., w exe, w sub"),
-    "futimens": ("futimens(open(P(there), 0), 0)", "r there"),
+    "descriptor": ("futimens(open(P(there), 0), 0); fchmod(open(P(exe), 0), 0600);"
+                   "fchown(F, -1, -1); futimes(open(P(sub), 0), 0)",
+                   "r there, w there, r exe, w exe, s ., w ., s sub, w sub"),
     "mkstemp": ("char *p = P(t-XXXXXX); mkstemp(p); rename(p, P(x)); p = P(t-XXXXXX.c);"
                 "mkstemps(p, 2); rename(p, P(y)); p = P(t-XXXXXX); mkostemp64(p, 0);"
                 "rename(p, P(z)); p = P(t-XXXXXX); mkdtemp(p); rename(p, P(d))",
@@ -225,9 +224,11 @@ def test_a_library_is_found_by_the_runpath_of_who_asks(tracer: Tracer) -> None:
 
 
 @pytest.mark.compiler
-def test_it_compiles_without_warnings(tmp_path: Path) -> None:
-    from aot_build.backends.tracing import library
-
-    text = Path(library.__file__).with_name("tracer.c")
-    words = ["gcc", *library.FLAGS, "-Wall", "-Wextra", "-Werror", text, "-o", tmp_path / "t.so"]
-    subprocess.run([*words, "-ldl"], check=True, timeout=100)
+def test_libraries_of_the_program_itself(tracer: Tracer) -> None:
+    """Those of the system are not told."""
+    tracer.compile("libdeep.so", "int deep;", "-shared", "-fPIC")
+    place = [f"-L{tracer.folder}", f"-Wl,-rpath,{tracer.folder}"]
+    program = tracer.compile("main", LIBRARIES, *place, "-Wl,--no-as-needed", "-ldeep")
+    log = tracer.run([program, "./none.so"], status=1)
+    assert tracer.below(log) == ["l libdeep.so", "a ./none.so"]
+    assert not [path for kind, path in log.records if path.startswith(("/lib", "/usr/lib"))]

@@ -135,17 +135,32 @@ def test_nothing_to_start(how: str, starting: Tracer) -> None:
     assert log.whole, log.reason
 
 
+@pytest.mark.parametrize("what", ["folder", "text"])
+def test_not_to_be_started(what: str, starting: Tracer) -> None:
+    (starting.folder / "reads").unlink()
+    starting.write("reads/x" if what == "folder" else "reads", "text")
+    log = starting.run(["./starter", "execve"], status=9)
+    assert starting.below(log) == ["s ./reads"]
+    assert log.whole, log.reason
+
+
 def test_what_was_preloaded_stays(starting: Tracer) -> None:
     starting.run(["./starter", "preload"])
     assert starting.out == f"{starting.library.path}:/none.so:/nothing.so"
 
 
-@pytest.mark.parametrize("kind", ["static", "script", "set-uid", "set-gid"])
+NOTE = r".section .note.go.buildid,\"a\",@note\n.long 4, 4, 4\n.asciz \"Go\"\n.byte 0, 1, 2, 3, 4"
+GO = f'asm("{NOTE}");'
+
+
+@pytest.mark.parametrize("kind", ["static", "script", "go", "set-uid", "set-gid"])
 def test_unseen(kind: str, starting: Tracer) -> None:
     """What the loader does not load, or does not trust, is told as such."""
     reads = starting.folder / "reads"
     if kind == "static":
         shutil.copy2(starting.folder / "still", reads)
+    elif kind == "go":
+        starting.compile("reads", f"{GO}\n{READS}")
     elif kind == "script":
         starting.write("reads", f"#! {starting.folder}/still x\n", 0o755)
     else:
@@ -156,7 +171,8 @@ def test_unseen(kind: str, starting: Tracer) -> None:
         reads.chmod(0o755 | bit)
     log = starting.run(["./starter", "execve"])
     found = [record.replace("./", "") for record in starting.below(log)]
-    assert found == (["x reads", "u still"] if kind == "script" else ["u reads"])
+    expected = {"script": ["x reads", "u still"], "go": ["u reads", "r sub/in"]}
+    assert found == expected.get(kind, ["u reads"])
     assert log.whole, log.reason
 
 

@@ -145,6 +145,20 @@ TELL(int, symlink, 'w', (const char *target, const char *path), (target, path), 
 TELL(int, symlinkat, 'w', (const char *target, int folder, const char *path),
      (target, folder, path), folder, path)
 
+/* Changes of a file that was perhaps opened for reading alone. */
+#define TELL_DESCRIPTOR(symbol, parameters, arguments)                                             \
+    HOOK(int, symbol, parameters)                                                                  \
+    {                                                                                              \
+        int answer = NEXT(symbol) arguments;                                                       \
+        if (!answer)                                                                               \
+            record_descriptor('w', file);                                                          \
+        return answer;                                                                             \
+    }
+TELL_DESCRIPTOR(fchmod, (int file, mode_t mode), (file, mode))
+TELL_DESCRIPTOR(fchown, (int file, uid_t user, gid_t group), (file, user, group))
+TELL_DESCRIPTOR(futimens, (int file, const void *times), (file, times))
+TELL_DESCRIPTOR(futimes, (int file, const void *times), (file, times))
+
 /* Of two paths, the first is at fault where only that one is not there. */
 static void tell_both(int answer, char kind, int folder, const char *path, int new_folder,
                       const char *new_path)

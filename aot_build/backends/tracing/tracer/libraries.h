@@ -44,7 +44,7 @@ static const char *value_of(const char *name)
     struct head *log = listening();
     size_t length = strlen(name);
     int error = errno;
-    if (log && length)
+    if (log && length && !names(name, "LD_PRELOAD") && !names(name, "AOT_TRACE_"))
         append(log, 'e', name, length);
     errno = error;
     for (char **entry = environ; entry && *entry && length; entry++)

@@ -11,6 +11,8 @@ static int process_muted;     /* but not the programs that it executes */
 static __thread int thread_muted;
 static unsigned known_libraries;
 
+static void record(struct head *log, char kind, int folder, const char *path);
+
 /* The next definition of a symbol, looked up once. */
 static long missing(void)
 {
@@ -45,6 +47,17 @@ static int count_library(struct dl_phdr_info *library, size_t size, void *count)
     return 0;
 }
 
+/* The system's own libraries are in every program; others came by RUNPATH or LD_LIBRARY_PATH. */
+static int tell_own_library(struct dl_phdr_info *library, size_t size, void *log)
+{
+    const char *path = library->dlpi_name;
+    (void)size;
+    if (strchr(path, '/') && strcmp(path, own_path) && !names(path, "/lib") &&
+        !names(path, "/usr/lib"))
+        record(log, 'l', AT_FDCWD, path);
+    return 0;
+}
+
 static int use_log(const char *path)
 {
     struct head *log = strlen(path) < PATH_MAX && *own_path ? map_log(path) : NULL;
@@ -73,8 +86,11 @@ static void start(void)
             bool announced = *path == '+';
             if (announced) /* Whoever is started past the hooks must not be taken for announced. */
                 memmove(path, path + 1, strlen(path));
-            if (!use_log(path) && announced)
+            if (use_log(path))
+                return;
+            if (announced)
                 ADD(&active->arrived, 1);
+            dl_iterate_phdr(tell_own_library, active);
             return;
         }
 }
@@ -92,13 +108,14 @@ static struct head *listening(void)
     return thread_muted || process_muted ? NULL : log_of_process();
 }
 
-/* The path behind a descriptor, or the current folder; its length, 0 where it is not known. */
+/* The path behind a descriptor, or the current folder; its length, 0 where it is not known: the
+   folder was removed, or the descriptor is of no file. */
 static size_t folder_path(int folder, char *into)
 {
-    long length;
+    long length = 0;
     if (folder == AT_FDCWD) {
         length = syscall(SYS_getcwd, into, PATH_MAX) - 1; /* it counts the NUL byte */
-    } else {
+    } else if (folder >= 0) {
         char link[32] = "/proc/self/fd/", digits[12], *end = digits + sizeof digits;
         *--end = 0;
         do
@@ -117,8 +134,8 @@ static __attribute__((noinline)) void record_below(struct head *log, char kind, 
     char whole[LONGEST];
     size_t length = folder_path(folder, whole), rest = strlen(path);
     if (!length || length + 1 + rest > LONGEST) {
-        /* Nothing is found by a relative path in a folder that was removed. */
-        if (kind != 'a')
+        /* Nothing is found below a folder that was removed; what is no file may be changed. */
+        if (kind != 'a' && (rest || kind != 'w'))
             OR(&log->flags, TORN);
         return;
     }

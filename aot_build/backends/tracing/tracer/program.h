@@ -24,11 +24,28 @@ enum { MACHINE = EM_AARCH64 };
 #error "the layouts used here were looked up for x86_64 and aarch64 alone"
 #endif
 
-/* Whether the dynamic loader loads it: an ELF program of our machine that names an interpreter. */
+/* Whether these notes are of a program of Go: it asks the kernel itself, and not libc. */
+static bool is_go(int file, off_t at, size_t length)
+{
+    char notes[512];
+    ElfW(Nhdr) note;
+    ssize_t got = pread(file, notes, length < sizeof notes ? length : sizeof notes, at);
+    for (ssize_t n = 0; n + (ssize_t)sizeof note + 4 <= got;) {
+        memcpy(&note, notes + n, sizeof note);
+        if (note.n_namesz == 4 && !memcmp(notes + n + sizeof note, "Go\0", 4))
+            return true;
+        n += (ssize_t)(sizeof note + ((note.n_namesz + 3) & ~3u) + ((note.n_descsz + 3) & ~3u));
+    }
+    return false;
+}
+
+/* Whether the dynamic loader loads it, and its files are opened by libc: an ELF program of our
+   machine that names an interpreter. */
 static bool is_dynamic(int file, const char *start, ssize_t length)
 {
     ElfW(Ehdr) elf;
     ElfW(Phdr) part;
+    bool dynamic = false;
     if (length < (ssize_t)sizeof elf)
         return false;
     memcpy(&elf, start, sizeof elf);
@@ -38,21 +55,19 @@ static bool is_dynamic(int file, const char *start, ssize_t length)
         off_t at = (off_t)(elf.e_phoff + (uint64_t)n * elf.e_phentsize);
         if (pread(file, &part, sizeof part, at) != (ssize_t)sizeof part)
             return false;
-        if (part.p_type == PT_INTERP)
-            return true;
+        dynamic |= part.p_type == PT_INTERP;
+        if (part.p_type == PT_NOTE && is_go(file, (off_t)part.p_offset, part.p_filesz))
+            return false;
     }
-    return false;
+    return dynamic;
 }
 
 /* Whether the loader will distrust its caller, as it then ignores LD_PRELOAD. */
-static bool is_privileged(int file)
+static bool is_privileged(int file, const struct stat *found)
 {
-    struct stat found;
-    if (syscall(SYS_fstat, file, &found))
-        return false;
-    if ((found.st_mode & S_ISUID) && found.st_uid != getuid())
+    if ((found->st_mode & S_ISUID) && found->st_uid != getuid())
         return true;
-    if ((found.st_mode & S_ISGID) && (found.st_mode & S_IXGRP) && found.st_gid != getgid())
+    if ((found->st_mode & S_ISGID) && (found->st_mode & S_IXGRP) && found->st_gid != getgid())
         return true;
     return getuid() && syscall(SYS_fgetxattr, file, "security.capability", NULL, 0) > 0;
 }
@@ -67,23 +82,30 @@ static void read_interpreter(const char *line, const char *end, char *interprete
     *interpreter = 0;
 }
 
-/* 'x': executed and traced; 'u': executed unseen; 'a': not there; 0: neither. A script's
-   interpreter is left in `interpreter` (256 bytes). */
-static char kind_of_program(int folder, const char *path, int flags, char *interpreter)
+/* What is executed by an open file; a script's interpreter is left in `interpreter`. */
+static char kind_of_file(int file, char *interpreter)
 {
     char start[256];
-    *interpreter = 0;
-    int file = (int)syscall(SYS_openat, folder, path, O_RDONLY | O_CLOEXEC, 0);
-    if (file < 0 && (flags & AT_EMPTY_PATH))
-        return 'x';
-    if (file < 0) /* Execution needs no leave to read: what is in it cannot be told. */
-        return errno == ENOENT || errno == ENOTDIR ? 'a' : errno == EACCES ? 'u' : 0;
+    struct stat found;
+    if (syscall(SYS_fstat, file, &found) || !S_ISREG(found.st_mode) || !(found.st_mode & 0111))
+        return 's';
     ssize_t length = pread(file, start, sizeof start, 0);
-    char kind = 'x';
     if (length > 2 && !memcmp(start, "#!", 2))
         read_interpreter(start + 2, start + length, interpreter);
     else if (length > SELFMAG && !memcmp(start, ELFMAG, SELFMAG))
-        kind = is_dynamic(file, start, length) && !is_privileged(file) ? 'x' : 'u';
+        return is_dynamic(file, start, length) && !is_privileged(file, &found) ? 'x' : 'u';
+    return 'x';
+}
+
+/* 'x': executed and traced; 'u': executed unseen; 'a': not there; 's': there, but not to be
+   executed; 0: none of these. `interpreter` has 256 bytes. */
+static char kind_of_program(int folder, const char *path, char *interpreter)
+{
+    *interpreter = 0;
+    int file = (int)syscall(SYS_openat, folder, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK, 0);
+    if (file < 0) /* Execution needs no leave to read: what is in it cannot be told. */
+        return errno == ENOENT || errno == ENOTDIR ? 'a' : errno == EACCES ? 'u' : 0;
+    char kind = kind_of_file(file, interpreter);
     syscall(SYS_close, file);
     return kind;
 }

@@ -2,12 +2,12 @@
 #include <spawn.h>
 
 /* Before a program is executed, muted or not: what it is. True: it is expected to arrive. */
-static bool announce(struct head *log, int folder, const char *path, int flags)
+static bool announce(struct head *log, int folder, const char *path)
 {
     char interpreter[256], kind = 0;
     int error = errno;
-    for (int depth = 0; depth < INTERPRETERS && *path; depth++) {
-        kind = kind_of_program(folder, path, flags, interpreter);
+    for (int depth = 0; depth < INTERPRETERS && path && *path; depth++) {
+        kind = kind_of_program(folder, path, interpreter);
         if (kind)
             record(log, kind, folder, path);
         if (!*interpreter)
@@ -26,8 +26,8 @@ static bool announce_found(struct head *log, const char *name)
 {
     char path[PATH_MAX + NAME_MAX + 2];
     const char *folder = NULL;
-    if (strchr(name, '/') || !*name)
-        return announce(log, AT_FDCWD, name, 0);
+    if (!name || !*name || strchr(name, '/'))
+        return announce(log, AT_FDCWD, name);
     for (char **entry = environ; entry && *entry && !folder; entry++)
         if (names(*entry, "PATH="))
             folder = *entry + strlen("PATH=");
@@ -39,13 +39,14 @@ static bool announce_found(struct head *log, const char *name)
             path[length] = '/';
             strcpy(length ? path + length + 1 : path, name);
             int error = errno;
+            errno = 0;
             bool fits = !syscall(SYS_faccessat, AT_FDCWD, path, X_OK) &&
                         !syscall(SYS_newfstatat, AT_FDCWD, path, &found, 0) &&
                         S_ISREG(found.st_mode);
             char kind = fits ? 0 : kind_of_failure(AT_FDCWD, path);
             errno = error;
             if (fits)
-                return announce(log, AT_FDCWD, path, 0);
+                return announce(log, AT_FDCWD, path);
             record(log, kind == 'a' ? 'a' : 's', AT_FDCWD, path);
         }
         folder += length;
@@ -69,7 +70,7 @@ static bool announce_found(struct head *log, const char *name)
 
 HOOK(int, execve, (const char *path, char *const argv[], char *const *envp))
 {
-    EXECUTE(execve, announce(log, AT_FDCWD, path, 0), envp, true, path, argv, envp)
+    EXECUTE(execve, announce(log, AT_FDCWD, path), envp, true, path, argv, envp)
 }
 
 HOOK(int, execvpe, (const char *name, char *const argv[], char *const *envp))
@@ -81,7 +82,7 @@ HOOK(int, fexecve, (int file, char *const argv[], char *const *envp))
 {
     char path[PATH_MAX + 1];
     path[folder_path(file, path)] = 0;
-    EXECUTE(fexecve, announce(log, AT_FDCWD, path, 0), envp, true, file, argv, envp)
+    EXECUTE(fexecve, announce(log, AT_FDCWD, path), envp, true, file, argv, envp)
 }
 
 HOOK(int, execveat, (int folder, const char *path, char *const argv[], char *const *envp, int flags))
@@ -89,7 +90,7 @@ HOOK(int, execveat, (int folder, const char *path, char *const argv[], char *con
     char whole[PATH_MAX + 1] = "";
     if (!*path && (flags & AT_EMPTY_PATH))
         whole[folder_path(folder, whole)] = 0;
-    EXECUTE(execveat, announce(log, folder, *path ? path : whole, 0), envp, true, folder, path,
+    EXECUTE(execveat, announce(log, folder, *path ? path : whole), envp, true, folder, path,
             argv, envp, flags)
 }
 
@@ -97,7 +98,7 @@ HOOK(int, posix_spawn,
      (pid_t * pid, const char *path, const posix_spawn_file_actions_t *actions,
       const posix_spawnattr_t *attributes, char *const argv[], char *const *envp))
 {
-    EXECUTE(posix_spawn, announce(log, AT_FDCWD, path, 0), envp, answer, pid, path, actions,
+    EXECUTE(posix_spawn, announce(log, AT_FDCWD, path), envp, answer, pid, path, actions,
             attributes, argv, envp)
 }
 
@@ -161,7 +162,7 @@ static void tell_shell(void)
     struct head *log = log_of_process();
     if (!log)
         return;
-    if (announce(log, AT_FDCWD, "/bin/sh", 0))
+    if (announce(log, AT_FDCWD, "/bin/sh"))
         ADD(&log->announced, (uint32_t)-1);
     hold_environment();
 }
