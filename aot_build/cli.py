@@ -100,6 +100,7 @@ def _plan(chosen: argparse.Namespace) -> int:
     from aot_build.frontend import start
     from aot_build.report.keepsakes import listening
     from aot_build.report.reasons import planned
+    from aot_build.rows import as_json
 
     with listening(open_console(chosen, sys.stderr)) as emit:
         asked = start(
@@ -115,7 +116,7 @@ def _plan(chosen: argparse.Namespace) -> int:
     rows = asked.listed
     failed = sum(row.failed for row in rows)
     if chosen.json:
-        print(json.dumps([asdict(row) for row in rows]))
+        print(as_json(rows))
         return 1 if failed else 0
     print("\n".join(planned(rows, every=chosen.all)))
     return 1 if failed else 0
@@ -124,10 +125,11 @@ def _plan(chosen: argparse.Namespace) -> int:
 def _explain(chosen: argparse.Namespace) -> int:
     from aot_build.explain import explain
     from aot_build.report.reasons import explained
+    from aot_build.rows import as_json
 
     rows = explain(Path(chosen.project), chosen.name, chosen.target, chosen.mode)
     if chosen.json:
-        print(json.dumps([asdict(row) for row in rows]))
+        print(as_json(rows))
     else:
         print("\n".join(explained(rows, every=chosen.all)))
     return 0
@@ -167,6 +169,7 @@ def _verify(chosen: argparse.Namespace) -> int:
     from aot_build.frontend import start
     from aot_build.report.keepsakes import listening
     from aot_build.report.reasons import BAD, verified
+    from aot_build.rows import as_json
 
     with listening(open_console(chosen, sys.stderr)) as emit:
         asked = start(
@@ -181,7 +184,7 @@ def _verify(chosen: argparse.Namespace) -> int:
         asked.wait()
     rows = asked.verified
     if chosen.json:
-        print(json.dumps([asdict(row) for row in rows]))
+        print(as_json(rows))
     else:
         print("\n".join(verified(rows)))
     return 1 if any(row.verdict in BAD for row in rows) else 0

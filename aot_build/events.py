@@ -10,7 +10,7 @@ imports nothing else.
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from typing import Any, get_args
 
 from aot_build.errors import AotBuildError
@@ -18,7 +18,7 @@ from aot_build.rows import FailureRow as FailureRow
 from aot_build.rows import MissRow as MissRow
 from aot_build.rows import PlanRow as PlanRow
 from aot_build.rows import VerifyRow as VerifyRow
-from aot_build.rows import make, named, plan_row, verify_row
+from aot_build.rows import as_json, make, named, names_of, plan_row, verify_row
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,22 +215,13 @@ Event = (
 Emit = Callable[[Event], None]
 
 _CLASSES: dict[str, type[Any]] = {kind.__name__: kind for kind in get_args(Event)}
-_NESTED = (BuildFinished, PlanListed, VerifyListed)
-_FLAT = {
-    kind: tuple(each.name for each in fields(kind))
-    for kind in _CLASSES.values()
-    if kind not in _NESTED
-}
-"""Names of the fields of events that hold no rows."""
 
 
 def encode(event: Event) -> str:
     """One line of JSON, without the newline."""
     kind = type(event)
-    names = _FLAT.get(kind)
-    # Each action has two events or more, and `asdict` copies deeply: it would cost most of a line.
-    values = asdict(event) if names is None else {name: getattr(event, name) for name in names}
-    return json.dumps({"event": kind.__name__, **values})
+    values = {name: getattr(event, name) for name in names_of(kind)}
+    return as_json({"event": kind.__name__, **values})
 
 
 def decode(line: str) -> Event:

@@ -4,7 +4,8 @@ Ground of the events: whoever wants them finds them there. JSON in, JSON out, wi
 library alone.
 """
 
-from dataclasses import dataclass, fields, replace
+import json
+from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -141,35 +142,54 @@ class VerifyRow:
     """What it does for the variants; empty where it is a variant itself."""
 
 
+def as_json(value: Any) -> str:
+    """JSON of rows, and of what holds them. (`asdict` copies deeply: of 10,000 variants that would
+    take longer than to plan them.)"""
+    return json.dumps(value, default=_members)
+
+
+def _members(row: Any) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in names_of(type(row))}
+
+
+def names_of(kind: type[Any]) -> tuple[str, ...]:
+    """The fields of a dataclass."""
+    found = _names.get(kind)
+    if found is None:
+        found = _names[kind] = tuple(each.name for each in fields(kind))
+    return found
+
+
+_names: dict[type[Any], tuple[str, ...]] = {}
+
+
 def plan_row(values: Any) -> PlanRow:
     """Read one, with what it holds. Raises ValueError, as all these do."""
-    return replace(
-        _changed(PlanRow, values),
-        stages=tuple(_changed(StageRow, each) for each in values.get("stages", ())),
-        helpers=tuple(_changed(StageRow, each) for each in values.get("helpers", ())),
-    )
+    known = named(PlanRow, values)
+    for name in ("stages", "helpers"):
+        known[name] = tuple(_changed(StageRow, each) for each in known.get(name, ()))
+    return _changed(PlanRow, known)
 
 
 def verify_row(values: Any) -> VerifyRow:
     """Read one, with what it holds."""
-    found = [dict(each) for each in named(VerifyRow, values).get("differences", ())]
-    for each in found:
-        each["sections"] = tuple(each.get("sections", ()))
-    rows = tuple(make(DifferenceRow, each) for each in found)
-    return make(VerifyRow, {**values, "differences": rows})
+    known = named(VerifyRow, values)
+    found = [named(DifferenceRow, each) for each in known.get("differences", ())]
+    rows = [make(DifferenceRow, {**d, "sections": tuple(d.get("sections", ()))}) for d in found]
+    return make(VerifyRow, {**known, "differences": tuple(rows)})
 
 
 def _changed(kind: type[T], values: Any) -> T:
     """A row that tells changes."""
-    changes = tuple(make(ChangeRow, each) for each in named(kind, values).get("changes", ()))
-    return make(kind, {**values, "changes": changes})
+    known = named(kind, values)
+    known["changes"] = tuple(make(ChangeRow, each) for each in known.get("changes", ()))
+    return make(kind, known)
 
 
 def make(kind: type[T], values: Any) -> T:
     """A row that holds no others."""
-    known = named(kind, values)
     try:
-        return kind(**known)
+        return kind(**named(kind, values))
     except TypeError as error:
         raise ValueError(f"not a {kind.__name__}: {error}") from None
 
@@ -178,4 +198,4 @@ def named(kind: type[Any], values: Any) -> dict[str, Any]:
     """The fields that this version knows: a newer writer may add some."""
     if not isinstance(values, dict):
         raise ValueError(f"not a {kind.__name__}: {values!r}")
-    return {f.name: values[f.name] for f in fields(kind) if f.name in values}
+    return {name: values[name] for name in names_of(kind) if name in values}
