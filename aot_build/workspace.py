@@ -95,7 +95,8 @@ class Workspace:
         self.index = StatIndex(self.folder / "digests-v1")
         self.contents = StatIndex(self.folder / "contents-v1", blob_digest)
         """SHA-256 of files of distributions that were touched after they were installed."""
-        self.distributions = Distributions(self.index.digest, self.contents.digest)
+        records = self.folder / "distributions-v1"
+        self.distributions = Distributions(self.index.digest, self.contents.digest, records)
         self.log = BuildLog(self.folder / LOG)
         self.cached = True
         """Whether results are kept in the cache directory."""
