@@ -65,14 +65,17 @@ def owned_trace(space: Workspace, report: WorkReport) -> Trace:
 
     Modules that somebody put into site-packages by hand have no owner: they are files.
     """
-    names: set[str] = set()
+    used: dict[str, set[str]] = {}
     files = set(report.trace.files)
-    for package in report.trace.distributions:
-        owners = space.distributions.owners(package)
-        # Without an owner, the name itself is a question: it may be installed one day.
-        names.update(owners or (f"{UNOWNED}{package}",))
-        if not owners:
-            files.update(report.packages.get(package, ()))
+    for package, paths in report.packages.items():
+        found = space.distributions.used(package, map(space.roles.decode, paths))
+        if not found:
+            # The name itself is a question: it may be installed one day.
+            used[f"{UNOWNED}{package}"] = set()
+            files.update(paths)
+        for owner, names in found.items():
+            used.setdefault(owner, set()).update(names)
+    distributions = tuple((owner, tuple(sorted(used[owner]))) for owner in sorted(used))
     return dataclasses.replace(
-        report.trace, distributions=tuple(sorted(names)), files=tuple(sorted(files))
+        report.trace, distributions=distributions, files=tuple(sorted(files))
     )

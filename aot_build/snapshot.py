@@ -24,6 +24,8 @@ MAGIC = b"aot-build snapshot 1 "
 FOLDER = ("build", "aot")
 ABSENT = (0, 0, 0, 0, 0)
 PRESENT = (1, 1, 1, 1, 1)
+PREFIXES = ("AOT_BUILD_", "TRITON_")
+"""Of names that shape a build, those included that nobody knows yet."""
 FREE_VARIABLES = ("AOT_BUILD_SUMMARY", "AOT_BUILD_JOBS")
 """They shape no result; a number of jobs that is none is an error all the same."""
 WHOLE = "*"
@@ -42,7 +44,9 @@ def identity(project: str, request: str) -> str:
     """What must be the same for a snapshot to speak of this build at all."""
     own = os.path.dirname(os.path.abspath(__file__))
     places = [path for path in sys.path if path.endswith("-packages")]
-    return "\n".join((project, request, own, sys.executable, sys.version, *places))
+    # The same checkout on another machine is another build: compilers may be told `native`.
+    host = os.uname().nodename
+    return "\n".join((project, request, own, sys.executable, sys.version, host, *places))
 
 
 def environment(names: list[str]) -> str:
@@ -50,7 +54,7 @@ def environment(names: list[str]) -> str:
     found = os.environ
     if WHOLE in names:
         names = sorted(found.keys() - CALLERS_OWN)
-    ours = {n for n in found if n.startswith("AOT_BUILD_") and n not in FREE_VARIABLES}
+    ours = {n for n in found if n.startswith(PREFIXES) and n not in FREE_VARIABLES}
     if not found.get("AOT_BUILD_JOBS", "1").isdigit():
         ours.add("AOT_BUILD_JOBS")
     lines = [f"{n}={found[n]!r}" if n in found else n for n in names]

@@ -9,7 +9,7 @@ import os
 import secrets
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +17,6 @@ from pathlib import Path
 from aot_build import snapshot
 from aot_build.backends.registry import BUILT_IN, Registry
 from aot_build.backends.tracing.library import Library, preloaded
-from aot_build.backends.tracing.library import build as build_tracer
 from aot_build.backends.work import ENTRY
 from aot_build.core.kernel import Variant
 from aot_build.core.roles import Roles
@@ -36,43 +35,28 @@ from aot_build.execute.scheduler import Tally
 from aot_build.execute.tools import for_workers
 from aot_build.files import StatIndex
 from aot_build.graph.closure import ClosureReader
-from aot_build.graph.rebuilder import Rebuilder
+from aot_build.graph.rebuilder import Rebuilder, Surroundings
 from aot_build.locking import locked
+from aot_build.obeyed import LookedUp
 from aot_build.preloads import Preloads
 from aot_build.settings import Settings
 from aot_build.store.history import History
 from aot_build.store.local import LocalStore
 from aot_build.store.locks import Locks
+from aot_build.store.log import NAME as LOG
 from aot_build.store.log import BuildLog
 from aot_build.store.tiered import Tiered
+from aot_build.surroundings import surroundings
 from aot_build.toolchains.cxx import find_cxx
 from aot_build.toolchains.distributions import Distributions
 from aot_build.toolchains.nvcc import find_nvcc
 from aot_build.toolchains.package import find_package
 from aot_build.toolchains.python import find_python
+from aot_build.tracers import TRACERS, find_tracer
 
 ROOM = "aot_build.backends"
-TRACERS = "tracer-v1"
 LITTLE_ROOM = 16 << 20
 """Bytes that are free on a disk of which an action that could not write may be speaking."""
-
-
-class LookedUp(Mapping[str, str]):
-    """A mapping that notes which names are looked up, found or not."""
-
-    def __init__(self, source: Mapping[str, str]) -> None:
-        self._source = source
-        self.names: set[str] = set()
-
-    def __getitem__(self, name: str) -> str:
-        self.names.add(name)
-        return self._source[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._source)
-
-    def __len__(self) -> int:
-        return len(self._source)
 
 
 @dataclass
@@ -93,8 +77,9 @@ class Workspace:
         self.index = StatIndex(self.folder / "digests-v1")
         self.contents = StatIndex(self.folder / "contents-v1", blob_digest)
         """SHA-256 of files of distributions that were touched after they were installed."""
-        self.distributions = Distributions(self.index.digest, self.contents.digest)
-        self.log = BuildLog(self.folder / "log-v1")
+        records = self.folder / "distributions-v1"
+        self.distributions = Distributions(self.index.digest, self.contents.digest, records)
+        self.log = BuildLog(self.folder / LOG)
         self.cached = True
         """Whether results are kept in the cache directory."""
         self.store, locks = self._open_store()
@@ -198,7 +183,13 @@ class Workspace:
     @cached_property
     def rebuilder(self) -> Rebuilder:
         """Probes the store of this build."""
-        return Rebuilder(self.store, self.closures, strict=self.settings.strict)
+        strict = self.settings.strict
+        return Rebuilder(self.store, self.closures, self.surroundings, strict=strict)
+
+    @property
+    def surroundings(self) -> Surroundings:
+        """How people call what keys hold as digests."""
+        return surroundings(self.toolchains, self.roles, self.index.digest)
 
     @cached_property
     def tokens(self) -> Jobserver | Guest | None:
@@ -209,16 +200,8 @@ class Workspace:
     @cached_property
     def tracer(self) -> Library:
         """What actions are traced with; where there is none, others have to tell."""
-        if not self.settings.tracer:
-            return Library("", "tracer = false")
-        # The compiler that is found for kernels anyway: it makes a library of C as well.
-        found = self.toolchains.get("cxx")
         folder = (self.settings.cache_dir if self.cached else self.work) / TRACERS
-        library = build_tracer(folder, self.env, found.command if found else ())
-        if not library:
-            text = f"without the tracer, less is known of what actions read: {library.reason}"
-            self.emit(Notice(text))
-        return library
+        return find_tracer(self.settings, self.env, folder, self.toolchains, self.emit)
 
     @cached_property
     def executor(self) -> Executor:

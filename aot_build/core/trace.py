@@ -29,8 +29,8 @@ class Trace:
     """Directories whose names were listed."""
     programs: tuple[str, ...] = ()
     """Names of programs that were looked up on PATH."""
-    distributions: tuple[str, ...] = ()
-    """Installed distributions that modules were imported from."""
+    distributions: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """Installed distributions, each with those of its files that were used."""
     env: tuple[str, ...] = ()
     """Environment variables that were looked up, set or not."""
 

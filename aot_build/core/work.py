@@ -31,9 +31,10 @@ class WorkReport:
     """`error` is None where the action did its work; else the text that the user reads first."""
 
     trace: Trace = field(default_factory=Trace)
-    """Its `distributions` are import names still: the driver knows who owns them."""
+    """Without distributions: the driver knows who owns the packages."""
     packages: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    """Import name in site-packages -> the files by role that were read of it."""
+    """Import name in site-packages -> the files by role that were read of it; none where the
+    project's code asked for it in vain."""
     metadata: dict[str, Any] = field(default_factory=dict)
     error: str | None = None
     outcome: str = "error"

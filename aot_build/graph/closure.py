@@ -31,10 +31,11 @@ class ClosureReader:
         self,
         roles: Roles,
         index: StatIndex,
-        distribution: Callable[[str], str],
+        distribution: Callable[[str, tuple[str, ...]], str],
         env: Mapping[str, str],
     ) -> None:
-        """`distribution` gives the identity of an installed distribution by name."""
+        """`distribution` gives the identity of an installed distribution by name, of whose files
+        some were used."""
         self._roles = roles
         self._index = index
         self._distribution = distribution
@@ -69,7 +70,7 @@ class ClosureReader:
             absent=dict.fromkeys(self._appeared(trace.absent), True),
             listings={p: self._listing(p) for p in trace.listings},
             programs={name: self._program(name) for name in trace.programs},
-            distributions={name: self._distribution(name) for name in trace.distributions},
+            distributions={n: self._distribution(n, used) for n, used in trace.distributions},
             env={name: self._variable(name) for name in trace.env},
         )
 

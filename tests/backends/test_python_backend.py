@@ -72,12 +72,13 @@ def test_a_module_whose_text_is_read_counts_by_bytes(bench: Any, reading: str) -
 
 
 def test_python_and_packages_are_told_by_name(bench: Any) -> None:
-    trace = bench.python(
+    report = bench.python(
         "import json, packaging.version, importlib\nimportlib.import_module('iniconfig')\n"
         "open(packaging.version.__file__).read()\nopen(out_dir + '/x', 'w').close()"
-    ).trace
-    assert {"packaging", "iniconfig"} <= set(trace.distributions)
-    assert not {"json", "aot_build", "msgspec", "demo"} & set(trace.distributions)
+    )
+    assert {"packaging", "iniconfig"} <= set(report.packages)
+    assert not {"json", "aot_build", "msgspec", "demo"} & set(report.packages)
+    trace = report.trace
     named = (*trace.files, *trace.modules, *trace.listings)
     assert all(path.startswith("{project}/demo/") for path in named)
 

@@ -99,7 +99,7 @@ def test_what_a_package_read_is_in_the_trace_of_those_who_use_it(site: Site) -> 
     assert site.out == "(['first', 'second'], 'outside')"
     assert warm.trace == cold.trace
     assert {"FIRST_SEES", "SECOND_SEES"} <= set(warm.trace.env)
-    assert {"first", "second"} <= set(warm.trace.distributions)
+    assert {"first", "second"} <= set(warm.packages)
     assert any(path.endswith("/text") for path in warm.trace.files)
     assert any(path.endswith("/absent") for path in warm.trace.missing)
     assert any(path.endswith("/folder") for path in warm.trace.listings)
@@ -107,9 +107,9 @@ def test_what_a_package_read_is_in_the_trace_of_those_who_use_it(site: Site) -> 
 
 
 def test_nobody_is_charged_for_a_package_that_it_does_not_use(site: Site) -> None:
-    trace = site.report(True).trace
-    assert "third" not in trace.distributions and "THIRD_SEES" not in trace.env
-    assert "third" in site.report(True, "import third").trace.distributions
+    report = site.report(True)
+    assert "third" not in report.packages and "THIRD_SEES" not in report.trace.env
+    assert "third" in site.report(True, "import third").packages
 
 
 def test_a_package_that_took_environ_along_looks_nothing_up_unseen(site: Site) -> None:
@@ -135,9 +135,9 @@ def test_what_libraries_read_when_they_are_loaded_takes_one_too(site: Site) -> N
 
 def test_a_module_of_the_project_goes_before_an_installed_one(site: Site) -> None:
     (site.project / "second.py").write_text("")
-    trace = site.report(True).trace
+    report = site.report(True)
     assert site.out == "([], 'outside')"
-    assert "{project}/second.py" in trace.modules and "second" not in trace.distributions
+    assert "{project}/second.py" in report.trace.modules and "second" not in report.packages
 
 
 def test_a_project_that_is_this_very_one_clashes_with_nothing(site: Site) -> None:

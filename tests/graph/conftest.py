@@ -1,6 +1,5 @@
 """A project on disk, and fresh eyes on it: what a build sees that starts now."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -25,7 +24,10 @@ class Project:
 
     def reader(self) -> ClosureReader:
         """As a new build has it."""
-        identity: Callable[[str], str] = lambda name: self.installed.get(name, "absent")  # noqa: E731
+
+        def identity(name: str, used: tuple[str, ...]) -> str:
+            return self.installed.get(name, "absent")
+
         return ClosureReader(
             Roles({"project": str(self.folder)}), StatIndex(), identity, dict(self.env)
         )

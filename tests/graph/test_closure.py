@@ -162,7 +162,7 @@ def test_outputs_of_builds_are_in_no_listing(tmp_path: Path, name: str) -> None:
 
 
 def test_distributions_by_identity(project: Any) -> None:
-    trace = Trace(distributions=("numpy", "torch"))
+    trace = Trace(distributions=(("numpy", ("numpy/a.py",)), ("torch", ())))
     project.installed = {"numpy": "1", "unread": "1"}
     assert changed(project, trace, lambda: project.installed.update(torch="2"))
     assert not changed(project, trace, lambda: project.installed.update(unread="2"))

@@ -115,9 +115,13 @@ class Recording:
             absent=absences(self._looked_for(seen, files, sources, set(packages)), self._roles),
             listings=self._encode(p for p in seen.listed if self._counts(p) and os.path.isdir(p)),
             programs=tuple(sorted(seen.programs(os.get_exec_path()))),
-            distributions=tuple(sorted(packages)),
             env=tuple(sorted(self._looked_up(seen))),
         )
+        for top in self._sought_in_vain():
+            packages.setdefault(top, set())
+        for path in _libraries():
+            if (top := _package_of(path)) in packages:
+                packages[top].add(path)
         files_of = {top: self._encode(paths) for top, paths in packages.items()}
         return WorkReport(trace, files_of, imports=self._third_party(), trespasses=told)
 
@@ -206,6 +210,11 @@ class Recording:
         if path is not None:
             self._sought[name] = tuple(path)
 
+    def _sought_in_vain(self) -> set[str]:
+        """Packages that the project's code would import, if only they were installed."""
+        tops = {name.partition(".")[0] for name in self._asked}
+        return {top for top in tops & self._packages if top not in sys.modules}
+
     def _of_project(self, folder: str) -> bool:
         return self._roles.encode(folder).startswith("{project}") and self._counts(folder)
 
@@ -229,6 +238,16 @@ def _installed(namespace: dict[str, Any]) -> bool:
     if name.partition(".")[0] == OWN_PACKAGE or not isinstance(path, str):
         return False
     return _in_site_packages(path)
+
+
+def _libraries() -> set[str]:
+    """Shared libraries in this process, those included that were there before the action."""
+    try:
+        with open("/proc/self/maps", errors="surrogateescape") as stream:
+            paths = {line.partition("/")[2].rstrip("\n") for line in stream}
+    except OSError:
+        return set()
+    return {f"/{path}" for path in paths if ".so" in path}
 
 
 def _in_site_packages(path: str) -> bool:
