@@ -30,7 +30,7 @@ pytestmark = [pytest.mark.compiler, pytest.mark.slow]
 EDITS = int(os.environ.get("AOT_TEST_EDITS", "2000"))
 GCC_EDITS = 150
 SEED = int(os.environ.get("AOT_TEST_SEED", "20"))
-PARTS = 4
+PARTS = 2
 """So that several processes can share them."""
 
 

@@ -25,7 +25,7 @@ from tests.property.truth.recorder import Recorder, make_recorder
 STEPS = 40
 """Edits of one project, before the next one begins from scratch."""
 CHOICES = 12
-CLEAN_EVERY = 60
+CLEAN_EVERY = 25
 TOLD_SECONDS = 30.0
 
 
