@@ -62,8 +62,9 @@ class Harness:
         """States whose results the cache holds -> when each was last published."""
         self._shapes: dict[Name | str, dict[object, int]] = {}
         self._texts: dict[object, bytes] = {}
-        self._lost: set[tuple[Name | str, object]] = set()
-        """States whose results the store may lack: found out only when somebody asks for them."""
+        self._lost: set[str] = set()
+        """Digests of outputs that were damaged in the store, for good: who publishes the same bytes
+        again trusts a blob of their size, and only who needs it finds out."""
         self.check()
 
     def step(self, edit: Edit) -> Built:
@@ -157,9 +158,7 @@ class Harness:
             wanted[ROWS] = Expected(None, outlook.listing)
         for name in built.executed:
             expected = wanted[name]
-            if (name, expected.state) in self._lost:
-                self._lost.remove((name, expected.state))
-            elif expected.state in self._built.get(name, {}):
+            if expected.state in self._built.get(name, {}) and not self._is_lost(expected):
                 if not self._forgotten(name, expected):
                     raise Needless(f"{name} was built in this very state before")
                 self.tally.forgotten += 1
@@ -178,15 +177,15 @@ class Harness:
         since = shapes.get(expected.shape, 0)
         return sum(when > since for when in shapes.values()) >= TRACES_KEPT
 
+    def _is_lost(self, expected: Expected) -> bool:
+        text = expected.text
+        return (ROWS if text is None else _digest(text)) in self._lost
+
     def _forget_lost(self) -> None:
         """What the store has lost has to be built again."""
         blobs = (self.site.cache / "cas-v1").rglob("*")
         whole = {p.name for p in blobs if p.is_file() and _digest(p.read_bytes()) == p.name}
-        for name, states in self._built.items():
-            for state in states:
-                text = self._texts.get(state)
-                if name == ROWS or text is None or _digest(text) not in whole:
-                    self._lost.add((name, state))
+        self._lost |= {_digest(text) for text in self._texts.values()} - whole | {ROWS}
 
 
 # While the build runs
