@@ -124,6 +124,7 @@ UUID = "0c1f6a52-93a4-4a53-8a3e-0d6f3f3d1b12"
         ("0x12345678 is one", "0x12345678 is two", ""),
         (f"{NOW}: one thing", f"{NOW}: two thing", ""),
     ],
+    ids=range(13),  # Not by their values, which differ between processes.
 )  # fmt: skip
 def test_causes_that_the_bytes_show(kept: str, now: str, cause: str) -> None:
     assert difference("a", kept.encode(), now.encode(), "/the/project").hint == cause
