@@ -13,7 +13,7 @@ from aot_build.core.configuration import Configuration
 from aot_build.core.kernel import Variant
 from aot_build.core.result import Failure
 from aot_build.execute.scheduler import Task
-from aot_build.outcome import Outcome
+from aot_build.outcome import Asked, Outcome, asked_record
 from aot_build.stations import Stations
 
 Group = tuple[Variant, ...]
@@ -37,6 +37,8 @@ class Analyses:
         self._filled = filled
         self.count = 0
         """How many questions were asked."""
+        self.asked: list[Asked] = []
+        """Those that have an answer."""
         self.missing = 0
         """How many of them had no answer in the cache."""
 
@@ -50,12 +52,16 @@ class Analyses:
             return then(group)
         self.count += 1
         action = backend.analysis(group, self._configuration(group[0]))
-        decision = self._space.rebuilder.probe(self._filled(action, group[0]))
+        kernel, target = group[0].kernel.name, str(group[0].target)
+        last = self._space.log.get(asked_record(kernel, target, action.label))
+        decision = self._space.rebuilder.probe(self._filled(action, group[0]), last)
+        name = f"{kernel}|{target}"
 
         def answered(outcome: Outcome) -> Iterable[Task]:
             if outcome.result is None or outcome.trace is None:
                 return then(outcome.failure or Failure("lost", "nothing is known of it"))
             self._space.remember(outcome.trace)
+            self.asked.append(Asked(kernel, target, name, outcome))
             return then(backend.resolve(group, outcome.result.metadata))
 
         needs: Sequence[Task] = ()
@@ -63,7 +69,6 @@ class Analyses:
             self.missing += 1
             # Only the question imports the project's code: what was answered needs no torch.
             needs = self._stations.imports((*backend.preload, *self._named(backend, group)))
-        name = f"{group[0].kernel.name}|{group[0].target}"
         return self._stations.ask(decision, name, answered, needs)
 
     def _named(self, backend: Analysing, group: Group) -> list[str]:

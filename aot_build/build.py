@@ -10,7 +10,7 @@ from aot_build import layout, snapshot
 from aot_build._version import VERSION
 from aot_build.core.action import STAGE
 from aot_build.core.manifest import Entry
-from aot_build.core.result import Miss
+from aot_build.core.result import DAMAGED, Miss
 from aot_build.courses import Course, course
 from aot_build.errors import EnvironmentProblem
 from aot_build.events import FailureRow, MissRow, Notice, PlanReady, Summary
@@ -111,7 +111,7 @@ def _mended(workspace: Workspace, built: Built) -> Built:
     lost = [n for n, o in enumerate(built.outcomes) if o.failure and o.failure.reason == STAGE_LOST]
     if not lost:
         return built
-    planned = [unbuilt(built.plan.planned[n], Miss("its result was damaged")) for n in lost]
+    planned = [unbuilt(built.plan.planned[n], DAMAGED) for n in lost]
     again = carry_out(workspace, Plan(tuple(planned), 0))
     outcomes, stages = list(built.outcomes), list(built.stages)
     for place, n in enumerate(lost):
@@ -161,11 +161,11 @@ def _again(workspace: Workspace, built: Built, lost: list[Entry]) -> Built:
         action, key = outcome.decision.action, outcome.decision.base_key
         decision = Decision(action, key, outcome.result, outcome.trace, old.decision.miss)
         if id(old.variant) in damaged:
-            decision = Decision(action, key, miss=Miss("its result was damaged"))
+            decision = Decision(action, key, miss=DAMAGED)
         # Their traces are inputs of this build; where they are lost as well, they run again.
         stages = tuple(stage.decided() for stage in staged)
         planned.append(dataclasses.replace(old, decision=decision, stages=stages))
-    plan = Plan(tuple(planned), built.plan.helpers, built.plan.failures)
+    plan = dataclasses.replace(built.plan, planned=tuple(planned))
     again = _mended(workspace, carry_out(workspace, plan))
     for before, after in zip(built.outcomes, again.outcomes, strict=True):
         after.executed = after.executed or before.executed
@@ -194,25 +194,28 @@ def _united(found: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]
 
 
 def _keep_records(workspace: Workspace, built: Built, *, complete: bool) -> None:
-    records = {}
-    for planned, outcome in zip(built.plan.planned, built.outcomes, strict=True):
-        last = workspace.log.get(planned.name)
+    """Have the build log say what was decided, and why."""
+    records, now = {}, time.time()
+
+    def keep(name: str, outcome: Outcome) -> None:
+        last = workspace.log.get(name)
         if outcome.result is not None and outcome.trace is not None:
             workspace.remember(outcome.trace)
-            records[planned.name] = workspace.rebuilder.record(
-                outcome.decision, outcome.trace, last, outcome.result.seconds
+            seconds = outcome.result.seconds
+            records[name] = workspace.rebuilder.record(
+                outcome.decision, outcome.trace, last, seconds, now
             )
         elif last is not None:
-            records[planned.name] = last
-    for planned, stages in zip(built.plan.planned, built.stages, strict=True):
+            records[name] = last
+
+    for planned, outcome, stages in zip(
+        built.plan.planned, built.outcomes, built.stages, strict=True
+    ):
+        keep(planned.name, outcome)
         for number, stage in enumerate(stages):
-            if stage.result is not None and stage.trace is not None:
-                workspace.remember(stage.trace)
-                name = planned.stage_name(number)
-                last = workspace.log.get(name)
-                records[name] = workspace.rebuilder.record(
-                    stage.decision, stage.trace, last, stage.result.seconds
-                )
+            keep(planned.stage_name(number), stage)
+    for asked in built.plan.asked:
+        keep(asked.record, asked.outcome)
     workspace.log.replace(records, complete=complete and not built.plan.failures)
 
 

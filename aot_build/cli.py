@@ -99,6 +99,8 @@ def _pairs(words: list[str] | None) -> dict[str, object]:
 def _plan(chosen: argparse.Namespace) -> int:
     from aot_build.frontend import start
     from aot_build.report.keepsakes import listening
+    from aot_build.report.reasons import planned
+    from aot_build.rows import as_json
 
     with listening(open_console(chosen, sys.stderr)) as emit:
         asked = start(
@@ -114,28 +116,22 @@ def _plan(chosen: argparse.Namespace) -> int:
     rows = asked.listed
     failed = sum(row.failed for row in rows)
     if chosen.json:
-        print(json.dumps([asdict(row) for row in rows]))
+        print(as_json(rows))
         return 1 if failed else 0
-    for row in rows:
-        if not row.hit:
-            what = "cannot be planned:" if row.failed else "build"
-            print(f"{what} {row.kernel} [{row.target}] {row.variant}: {row.reason}")
-    hits = sum(row.hit for row in rows)
-    to_build = len(rows) - hits - failed
-    more = f", {failed} that cannot be planned" if failed else ""
-    print(f"{len(rows)} variants: {hits} hits, {to_build} to build{more}")
+    print("\n".join(planned(rows, every=chosen.all)))
     return 1 if failed else 0
 
 
 def _explain(chosen: argparse.Namespace) -> int:
     from aot_build.explain import explain
+    from aot_build.report.reasons import explained
+    from aot_build.rows import as_json
 
     rows = explain(Path(chosen.project), chosen.name, chosen.target, chosen.mode)
     if chosen.json:
-        print(json.dumps([asdict(row) for row in rows]))
-        return 0
-    for row in rows:
-        print(f"{row.kernel} [{row.target}] {row.variant}: {row.decision}")
+        print(as_json(rows))
+    else:
+        print("\n".join(explained(rows, every=chosen.all)))
     return 0
 
 
@@ -172,6 +168,8 @@ def _declared_targets(project: str) -> list[str]:
 def _verify(chosen: argparse.Namespace) -> int:
     from aot_build.frontend import start
     from aot_build.report.keepsakes import listening
+    from aot_build.report.reasons import BAD, verified
+    from aot_build.rows import as_json
 
     with listening(open_console(chosen, sys.stderr)) as emit:
         asked = start(
@@ -185,16 +183,11 @@ def _verify(chosen: argparse.Namespace) -> int:
         )
         asked.wait()
     rows = asked.verified
-    bad = [row for row in rows if row.verdict in ("different", "failed")]
     if chosen.json:
-        print(json.dumps([asdict(row) for row in rows]))
-        return 1 if bad else 0
-    for row in rows:
-        if row.verdict != "same":
-            print(f"{row.verdict}: {row.kernel} [{row.target}] {row.variant}: {row.detail}")
-    same = sum(row.verdict == "same" for row in rows)
-    print(f"{same} variants built again without the cache: {len(bad)} differ or fail")
-    return 1 if bad else 0
+        print(as_json(rows))
+    else:
+        print("\n".join(verified(rows)))
+    return 1 if any(row.verdict in BAD for row in rows) else 0
 
 
 def _trace(chosen: argparse.Namespace) -> int:
@@ -288,7 +281,9 @@ def _parser() -> argparse.ArgumentParser:
         help="build the others after a failure (default); --no-keep-going stops at the first",
     )
     plan = command("plan", _plan, "say what a build would compile, and why; compiles nothing")
-    explain = command("explain", _explain, "why variants were built or not, the last time")
+    explain = command("explain", _explain, "say why variants would be built, or why they last were")
+    for each in (plan, explain):
+        each.add_argument("--all", action="store_true", help="each variant, also of equal reasons")
     explain.add_argument("name", nargs="?", metavar="KERNEL", help="default: every kernel")
     passes = command("passes", _passes, "print the passes of the modes")
     verify = command("verify", _verify, "build a sample again without the cache; compare bytes")

@@ -1,16 +1,46 @@
 """Find the tools that kernels are compiled with; say what each missing one costs, and the cure."""
 
+import base64
 import importlib.metadata
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from aot_build.errors import EnvironmentProblem
 from aot_build.files import StatIndex
 from aot_build.toolchains.cxx import find_cxx
+from aot_build.toolchains.distributions import Distributions
 from aot_build.toolchains.nvcc import find_nvcc
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A file behind a tool, with as much of the digest of its content as tells it from others."""
+
+    name: str
+    path: str
+    digest: str
+
+
+SHOWN = (
+    "driver", "behind", "cc1plus", "as", "ld", "nvcc", "cicc", "cudafe++", "fatbinary", "nvlink",
+    "ptxas", "ptxas-blackwell", "libtriton.so", "libtriton_amd_codegen.so",
+)  # fmt: skip
+DIGITS = 12
+TRITON = r"/libtriton\w*\.so|/bin/ptxas[\w-]*|/lib/[\w.]+\.bc"
+"""Of its files, what turns a kernel's syntax into machine code."""
+TRITON_ENV = {
+    "TRITON_PTXAS_PATH": "ptxas", "TRITON_PTXAS_BLACKWELL_PATH": "ptxas-blackwell",
+    "TRITON_LIBDEVICE_PATH": "libdevice.10.bc",
+    "TRITON_AMD_CODEGEN_PATH": "libtriton_amd_codegen.so",
+}  # fmt: skip
+"""Variables that name another file in the place of one of them."""
+
+
+def _programs(parts: Iterable[tuple[str, str, str]]) -> tuple[Program, ...]:
+    return tuple(Program(name, path, digest[:DIGITS]) for name, path, digest in parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +53,18 @@ class Finding:
     costs: str = ""
     """What cannot be done without it."""
     install: str = ""
+    programs: tuple[Program, ...] = ()
+    """What stands behind it: a kernel is rebuilt where the content of one of them changes."""
 
     def lines(self) -> list[str]:
-        """For people."""
+        """For people: of the programs those that compile, assemble and link."""
         if self.where:
-            return [f"ok       {self.tool} {self.version} ({self.where})"]
+            shown = [p for p in self.programs if p.name in SHOWN or p.name.startswith("libdevice")]
+            wide = max((len(p.name) for p in shown), default=0)
+            return [
+                f"ok       {self.tool} {self.version} ({self.where})",
+                *(f"         {p.name:{wide}}  {p.digest}  {p.path}" for p in shown),
+            ]
         return [f"missing  {self.tool}: {self.costs}", f"         install: {self.install}"]
 
 
@@ -46,7 +83,7 @@ VERSIONED = ("ld.lld-21", "ld.lld-20", "ld.lld-19")
 def examine(env: Mapping[str, str]) -> list[Finding]:
     """Every tool, found or not, in the order in which builds need them."""
     programs = [_program(name, env, *told) for name, told in PROGRAMS.items()]
-    packages = [_package(name, *told) for name, told in PACKAGES.items()]
+    packages = [_package(name, env, *told) for name, told in PACKAGES.items()]
     return [_cxx(env), _nvcc(env), *programs, *packages]
 
 
@@ -58,7 +95,8 @@ def _cxx(env: Mapping[str, str]) -> Finding:
     openmp = (
         "with OpenMP" if "openmp" in found.features else "without OpenMP: kernels run threadless"
     )
-    return Finding(found.name, found.command[0], f"{found.version} {openmp}")
+    version = f"{found.version} {openmp}"
+    return Finding(found.name, found.command[0], version, programs=_programs(found.parts))
 
 
 def _nvcc(env: Mapping[str, str]) -> Finding:
@@ -68,7 +106,7 @@ def _nvcc(env: Mapping[str, str]) -> Finding:
     except EnvironmentProblem as problem:
         cure = "the CUDA toolkit, or: pip install nvidia-cuda-nvcc nvidia-cuda-cccl"
         return Finding("nvcc", "", "", f"no `cuda` kernels ({problem.message})", cure)
-    return Finding("nvcc", found.command[0], found.version)
+    return Finding("nvcc", found.command[0], found.version, programs=_programs(found.parts))
 
 
 def _program(name: str, env: Mapping[str, str], costs: str, install: str) -> Finding:
@@ -92,9 +130,33 @@ def _version(program: str) -> str:
     return (named or lines or [""])[0]
 
 
-def _package(name: str, costs: str, install: str) -> Finding:
+def _package(name: str, env: Mapping[str, str], costs: str, install: str) -> Finding:
     try:
         found = importlib.metadata.distribution(name)
     except importlib.metadata.PackageNotFoundError:
         return Finding(name, "", "", costs, install)
-    return Finding(name, str(found.locate_file("")), found.version, costs, install)
+    programs = _triton(env) if name == "triton" else ()
+    return Finding(name, str(found.locate_file("")), found.version, costs, install, programs)
+
+
+def _triton(env: Mapping[str, str]) -> tuple[Program, ...]:
+    """What Triton really runs: what its wheel brings, or what variables name instead."""
+    digest = StatIndex().digest
+    brought = _hashes(Distributions(digest).contents("triton", TRITON))
+    found = {program.name: program for program in brought}
+    for variable, name in TRITON_ENV.items():
+        place = shutil.which(env.get(variable, ""), mode=os.R_OK, path=env.get("PATH"))
+        # It goes on with its own where the one that is named does not run.
+        if place and (taken := digest(place)):
+            found[name] = Program(name, place, taken[:DIGITS])
+    return tuple(found.values())
+
+
+def _hashes(rows: Iterable[tuple[str, str, str]]) -> tuple[Program, ...]:
+    """RECORD's hashes as people know them from `sha256sum`."""
+    return _programs((name, path, _as_hexadecimal(digest)) for name, path, digest in rows)
+
+
+def _as_hexadecimal(digest: str) -> str:
+    kind, _, value = digest.partition("=")
+    return base64.urlsafe_b64decode(value + "=" * (-len(value) % 4)).hex() if value else kind

@@ -65,9 +65,10 @@ def main(pipe: int) -> NoReturn:
 
 def _serve(request: Request, emit: Emit) -> Event:
     # Imported late, so that a front end that goes away at once is noticed at once.
+    from aot_build.account import list_plan
     from aot_build.build import build
     from aot_build.opening import load_settings, open_workspace
-    from aot_build.plan import list_plan, make_plan
+    from aot_build.plan import make_plan
     from aot_build.verify import verify
 
     began_ns = time.time_ns()

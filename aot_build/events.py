@@ -10,35 +10,15 @@ imports nothing else.
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any, TypeVar, get_args
+from dataclasses import asdict, dataclass, field
+from typing import Any, get_args
 
 from aot_build.errors import AotBuildError
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class FailureRow:
-    """One variant that has no artifact. `outcome` is that of `core.result.Failure`."""
-
-    kernel: str
-    variant: str
-    target: str
-    reason: str
-    log: str = ""
-    outcome: str = "error"
-    """For the tally. The published summary leaves it out: its keys are a contract."""
-
-
-@dataclass(frozen=True, slots=True)
-class MissRow:
-    """One variant that had to be built, and what changed."""
-
-    kernel: str
-    variant: str
-    target: str
-    reason: str
+from aot_build.rows import FailureRow as FailureRow
+from aot_build.rows import MissRow as MissRow
+from aot_build.rows import PlanRow as PlanRow
+from aot_build.rows import VerifyRow as VerifyRow
+from aot_build.rows import as_json, make, named, names_of, plan_row, verify_row
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,38 +166,10 @@ class BuildFinished:
 
 
 @dataclass(frozen=True, slots=True)
-class PlanRow:
-    """One variant of a plan: a hit, or what would be built and why."""
-
-    kernel: str
-    variant: str
-    target: str
-    hit: bool
-    reason: str = ""
-    seconds: float = 0.0
-    """How long it took to build the last time; 0 where that is not known."""
-    last: str = ""
-    """Why it was built the last time that it was; empty where that is not known."""
-    failed: bool = False
-    """Whether it cannot be planned, as the code that it needs to ask fails; `reason` says how."""
-
-
-@dataclass(frozen=True, slots=True)
 class PlanListed:
     """The answer to a request for a plan alone."""
 
     rows: tuple[PlanRow, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class VerifyRow:
-    """One variant that was built again. `verdict` is same, different, failed or unbuilt."""
-
-    kernel: str
-    variant: str
-    target: str
-    verdict: str
-    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,22 +215,13 @@ Event = (
 Emit = Callable[[Event], None]
 
 _CLASSES: dict[str, type[Any]] = {kind.__name__: kind for kind in get_args(Event)}
-_NESTED = (BuildFinished, PlanListed, VerifyListed)
-_FLAT = {
-    kind: tuple(each.name for each in fields(kind))
-    for kind in _CLASSES.values()
-    if kind not in _NESTED
-}
-"""Names of the fields of events that hold no rows."""
 
 
 def encode(event: Event) -> str:
     """One line of JSON, without the newline."""
     kind = type(event)
-    names = _FLAT.get(kind)
-    # Each action has two events or more, and `asdict` copies deeply: it would cost most of a line.
-    values = asdict(event) if names is None else {name: getattr(event, name) for name in names}
-    return json.dumps({"event": kind.__name__, **values})
+    values = {name: getattr(event, name) for name in names_of(kind)}
+    return as_json({"event": kind.__name__, **values})
 
 
 def decode(line: str) -> Event:
@@ -290,30 +233,15 @@ def decode(line: str) -> Event:
     if kind is BuildFinished:
         return BuildFinished(_summary(values.get("summary")), values.get("package", ""))
     if kind is PlanListed:
-        return PlanListed(tuple(_make(PlanRow, each) for each in values.get("rows", ())))
+        return PlanListed(tuple(map(plan_row, values.get("rows", ()))))
     if kind is VerifyListed:
-        return VerifyListed(tuple(_make(VerifyRow, each) for each in values.get("rows", ())))
-    event: Event = _make(kind, values)
+        return VerifyListed(tuple(map(verify_row, values.get("rows", ()))))
+    event: Event = make(kind, values)
     return event
 
 
 def _summary(values: Any) -> Summary:
-    row = _named(Summary, values)
-    row["failures"] = tuple(_make(FailureRow, each) for each in row.get("failures", ()))
-    row["misses"] = tuple(_make(MissRow, each) for each in row.get("misses", ()))
+    row = named(Summary, values)
+    row["failures"] = tuple(make(FailureRow, each) for each in row.get("failures", ()))
+    row["misses"] = tuple(make(MissRow, each) for each in row.get("misses", ()))
     return Summary(**row)
-
-
-def _make(kind: type[T], values: Any) -> T:
-    named = _named(kind, values)
-    try:
-        return kind(**named)
-    except TypeError as error:
-        raise ValueError(f"not a {kind.__name__}: {error}") from None
-
-
-def _named(kind: type[Any], values: Any) -> dict[str, Any]:
-    """The fields that this version knows: a newer writer may add some."""
-    if not isinstance(values, dict):
-        raise ValueError(f"not a {kind.__name__}: {values!r}")
-    return {f.name: values[f.name] for f in fields(kind) if f.name in values}

@@ -15,12 +15,12 @@ from aot_build.backends.work import PLACE, ROWS_FILE, ROWS_STAGE, with_text
 from aot_build.core.action import Action
 from aot_build.core.artifact import Artifact
 from aot_build.core.kernel import KernelSpec
-from aot_build.core.result import Failure, Miss
+from aot_build.core.result import DAMAGED, Failure
 from aot_build.digest import blob_digest, key_digest
 from aot_build.errors import InternalError
 from aot_build.execute.scheduler import Task
 from aot_build.graph.rebuilder import Decision
-from aot_build.outcome import Outcome
+from aot_build.outcome import Asked, Outcome, asked_record
 from aot_build.specs import RawRow, rows_from_code
 from aot_build.stations import Stations
 
@@ -39,11 +39,15 @@ class Listings:
         self._space = stations.space
         self.count = 0
         """How many functions were asked."""
+        self.asked: list[Asked] = []
+        """Those that have answered."""
 
     def ask(self, spec: KernelSpec, function: str, then: Listed) -> Iterable[Task]:
         """Have `then` called with the rows that `module:function` yields for a kernel."""
         self.count += 1
-        decision = self._space.rebuilder.probe(self._action(spec, function))
+        action = self._action(spec, function)
+        last = self._space.log.get(asked_record(spec.name, _targets(spec), action.label))
+        decision = self._space.rebuilder.probe(action, last)
         return self._ask(spec, function, decision, then, again=True)
 
     def _ask(
@@ -55,11 +59,13 @@ class Listings:
             folder = self._lay_out(outcome.result.artifacts)
             if folder is None and again:
                 # The store lost what the probe had seen.
-                lost = Decision(decision.action, decision.base_key, miss=Miss("it was damaged"))
+                lost = Decision(decision.action, decision.base_key, miss=DAMAGED)
                 return self._ask(spec, function, lost, then, again=False)
             if folder is None:
                 raise InternalError("the cache loses what is written to it", {"rows of": function})
             self._space.remember(outcome.trace)
+            name = self._role(spec, function)
+            self.asked.append(Asked(spec.name, _targets(spec), name, outcome))
             return then(self._rows(spec, function, folder))
 
         return self._stations.ask(decision, self._role(spec, function), listed)
@@ -108,6 +114,10 @@ class Listings:
         shutil.rmtree(folder, ignore_errors=True)
         young.rename(folder)
         return folder
+
+
+def _targets(spec: KernelSpec) -> str:
+    return ", ".join(map(str, spec.targets))
 
 
 def _holds(folder: Path, artifacts: tuple[Artifact, ...]) -> bool:

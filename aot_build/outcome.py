@@ -1,4 +1,4 @@
-"""What came of one decision of a build."""
+"""What came of the decisions of a build."""
 
 from dataclasses import dataclass
 
@@ -21,3 +21,35 @@ class Outcome:
         """What is known now that it has been carried out."""
         was = self.decision
         return Decision(was.action, was.base_key, self.result, self.trace, was.miss)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A question to the project's code that a plan rests on, and what came of it."""
+
+    kernel: str
+    target: str
+    """One, or those that the question was for."""
+    name: str
+    """In the history."""
+    outcome: Outcome
+
+    @property
+    def label(self) -> str:
+        """For people."""
+        return self.outcome.decision.action.label
+
+    @property
+    def stage(self) -> str:
+        """What it does for the variants."""
+        return self.outcome.decision.action.stage
+
+    @property
+    def record(self) -> str:
+        """Names it in the build log."""
+        return asked_record(self.kernel, self.target, self.label)
+
+
+def asked_record(kernel: str, target: str, label: str) -> str:
+    """The name of a question in the build log, unlike any of a variant or a stage."""
+    return f"{kernel}|{target}||{label}"

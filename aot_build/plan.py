@@ -17,10 +17,11 @@ from aot_build.core.result import Failure
 from aot_build.core.toolchain import Toolchain
 from aot_build.digest import key_digest
 from aot_build.errors import InputError, did_you_mean
-from aot_build.events import FailureRow, Notice, PlanRow
+from aot_build.events import FailureRow, Notice
 from aot_build.execute.scheduler import Task
 from aot_build.graph.rebuilder import Decision
 from aot_build.listings import Listings
+from aot_build.outcome import Asked
 from aot_build.paths import Paths
 from aot_build.pipelines.modes import mode_flags
 from aot_build.settings import Settings
@@ -60,6 +61,8 @@ class Plan:
     """Actions that served the plan: functions that listed rows, analyses of kernels."""
     failures: tuple[FailureRow, ...] = ()
     """Kernels and rows that could not be made out; they have no variants here."""
+    asked: tuple[Asked, ...] = ()
+    """The questions to the project's code that have an answer, by name."""
 
     @property
     def hits(self) -> int:
@@ -86,30 +89,6 @@ def _failed_listing(spec: KernelSpec, function: str, failure: Failure) -> Failur
 def _failed(variant: Variant, failure: Failure) -> FailureRow:
     v, f = variant, failure
     return FailureRow(v.kernel.name, v.label, str(v.target), f.reason, f.log, f.outcome)
-
-
-def list_plan(plan: Plan, workspace: Workspace) -> tuple[PlanRow, ...]:
-    """A plan as rows for people and for JSON: what cannot be planned comes last."""
-    rows = []
-    for planned in plan.planned:
-        variant, miss = planned.variant, planned.decision.miss
-        record = workspace.log.get(planned.name)
-        rows.append(
-            PlanRow(
-                variant.kernel.name,
-                variant.label,
-                str(variant.target),
-                hit=miss is None,
-                reason=str(miss or ""),
-                seconds=record.seconds if record else 0.0,
-                last=record.built if record else "",
-            )
-        )
-    for row in plan.failures:
-        reason = f"{row.reason}\n  log: {row.log}"
-        unplanned = PlanRow(row.kernel, row.variant, row.target, False, reason, failed=True)
-        rows.append(unplanned)
-    return tuple(rows)
 
 
 def _chosen(settings: Settings, names: Sequence[str] | None) -> list[KernelSpec]:
@@ -177,7 +156,8 @@ class Planner:
         failures = [f for place in sorted(self._failures) for f in self._failures[place]]
         distinct = {stage.base_key for p in planned for stage in p.stages}
         helpers = self._listings.count + self._analyses.count + len(distinct)
-        return Plan(tuple(planned), helpers, tuple(failures))
+        asked = sorted((*self._listings.asked, *self._analyses.asked), key=lambda a: a.record)
+        return Plan(tuple(planned), helpers, tuple(failures), tuple(asked))
 
     # Rows and variants
 

@@ -15,6 +15,7 @@ from aot_build.opening import load_settings
 from aot_build.report.wording import count, volume
 from aot_build.request import Request
 from aot_build.store.leases import Leases
+from aot_build.store.log import NAME as LOG
 from aot_build.store.log import BuildLog
 
 KINDS = {
@@ -83,7 +84,7 @@ def stats(project: Path) -> Stats:
         blob_bytes=counts["blobs"][1],
         results=counts["results"][0],
         set_aside=counts["set_aside"][0],
-        kernels=_kernels(BuildLog(folder / "log-v1"), _bytes(folder, settings.package)),
+        kernels=_kernels(BuildLog(folder / LOG), _bytes(folder, settings.package)),
         sizes={kind: size for kind, (_, size) in counts.items()},
         live_builds=len(live),
     )
@@ -116,6 +117,8 @@ def _count(folder: Path) -> tuple[int, int]:
 def _kernels(log: BuildLog, sizes: dict[str, int]) -> dict[str, dict[str, float]]:
     found: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for name, record in log.all().items():
+        if name.count("|") != 2:
+            continue  # A stage, or a question: it serves variants.
         row = found[name.partition("|")[0]]
         row["variants"] += 1
         row["hits" if record.decision == "hit" else "built"] += 1

@@ -36,15 +36,17 @@ from aot_build.execute.scheduler import Tally
 from aot_build.execute.tools import for_workers
 from aot_build.files import StatIndex
 from aot_build.graph.closure import ClosureReader
-from aot_build.graph.rebuilder import Rebuilder
+from aot_build.graph.rebuilder import Rebuilder, Surroundings
 from aot_build.locking import locked
 from aot_build.preloads import Preloads
 from aot_build.settings import Settings
 from aot_build.store.history import History
 from aot_build.store.local import LocalStore
 from aot_build.store.locks import Locks
+from aot_build.store.log import NAME as LOG
 from aot_build.store.log import BuildLog
 from aot_build.store.tiered import Tiered
+from aot_build.surroundings import surroundings
 from aot_build.toolchains.cxx import find_cxx
 from aot_build.toolchains.distributions import Distributions
 from aot_build.toolchains.nvcc import find_nvcc
@@ -94,7 +96,7 @@ class Workspace:
         self.contents = StatIndex(self.folder / "contents-v1", blob_digest)
         """SHA-256 of files of distributions that were touched after they were installed."""
         self.distributions = Distributions(self.index.digest, self.contents.digest)
-        self.log = BuildLog(self.folder / "log-v1")
+        self.log = BuildLog(self.folder / LOG)
         self.cached = True
         """Whether results are kept in the cache directory."""
         self.store, locks = self._open_store()
@@ -198,7 +200,13 @@ class Workspace:
     @cached_property
     def rebuilder(self) -> Rebuilder:
         """Probes the store of this build."""
-        return Rebuilder(self.store, self.closures, strict=self.settings.strict)
+        strict = self.settings.strict
+        return Rebuilder(self.store, self.closures, self.surroundings, strict=strict)
+
+    @property
+    def surroundings(self) -> Surroundings:
+        """How people call what keys hold as digests."""
+        return surroundings(self.toolchains, self.roles, self.index.digest)
 
     @cached_property
     def tokens(self) -> Jobserver | Guest | None:

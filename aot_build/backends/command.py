@@ -7,41 +7,35 @@ from pathlib import Path
 from typing import IO
 
 from aot_build.core.action import Action
+from aot_build.core.compiler_env import ASKED, FIXED, PATH, obeyed
+from aot_build.core.configuration import Configuration
 from aot_build.core.ending import ERROR, MEMORY, ProgramDied, end_of_program, signal_name
 from aot_build.core.roles import Roles
 from aot_build.core.work import WorkOrder
 
-KEYED_ENV = (
-    "CPATH", "C_INCLUDE_PATH", "CPLUS_INCLUDE_PATH", "OBJC_INCLUDE_PATH", "LIBRARY_PATH",
-    "GCC_EXEC_PREFIX", "COMPILER_PATH", "GCC_COMPARE_DEBUG", "SYSROOT", "MACOSX_DEPLOYMENT_TARGET",
-    "DEVELOPER_DIR", "SDKROOT",
-)  # fmt: skip
-"""What gcc and clang obey; nothing else of the environment reaches them but the names below."""
-PASSED_ENV = ("PATH", "HOME", "LD_LIBRARY_PATH", "SYSTEMROOT")
-"""Where programs and their libraries are found: the toolchain digest holds their content."""
-FIXED_ENV = {"LC_ALL": "C.UTF-8", "SOURCE_DATE_EPOCH": "315532800"}
-"""`__DATE__` is the same in every build (1 January 1980)."""
 HELD_BYTES = 1 << 18
 """Of what a program says, this much of the start and at least as much of the end."""
 PIECE_BYTES = 1 << 16
 
 
 def keyed_env(
-    declared: tuple[tuple[str, str], ...], env: Mapping[str, str], roles: Roles
+    declared: tuple[tuple[str, str], ...], configuration: Configuration
 ) -> tuple[tuple[str, str], ...]:
     """What a kernel declares, over what its compilers obey of the environment; paths by role."""
-    obeyed = {name: roles.encode_text(env[name]) for name in KEYED_ENV if env.get(name)}
-    return tuple(sorted((obeyed | dict(declared)).items()))
+    encode, features = configuration.roles.encode_text, configuration.toolchain.features
+    around = obeyed(configuration.env, features)
+    by_role = {name: encode(value) for name, value in around.items()}
+    return tuple(sorted((by_role | dict(declared)).items()))
 
 
 def command_env(action: Action, roles: Roles, order: WorkOrder) -> dict[str, str]:
     """The whole environment of an action's commands."""
-    passed = {name: os.environ[name] for name in PASSED_ENV if name in os.environ}
+    passed = {name: os.environ[name] for name in (PATH, *ASKED) if os.environ.get(name)}
     places = {"{out_dir}": order.out_dir, "{target}": action.target}
     keyed = {name: roles.expand(value) for name, value in action.env}
     for place, path in places.items():
         keyed = {name: value.replace(place, path) for name, value in keyed.items()}
-    return passed | FIXED_ENV | {"TMPDIR": order.scratch} | keyed
+    return FIXED | passed | {"HOME": order.scratch, "TMPDIR": order.scratch} | keyed
 
 
 def run(

@@ -15,6 +15,7 @@ from aot_build.backends.command import command_env, keyed_env, run
 from aot_build.backends.flags import (
     LINK_DEPFILE,
     absent_libraries,
+    brought,
     linked,
     named_files,
     searched,
@@ -65,6 +66,8 @@ class Cpp:
         options = dict(spec.options)
         openmp = bool(options.get("openmp")) and "openmp" in configuration.toolchain.features
         encode = roles.encode_text
+        flags = (*configuration.flags, *map(encode, variant.flags))
+        link_flags = tuple(map(encode, variant.link_flags))
         return Action(
             backend=self.name,
             stage="library",
@@ -74,15 +77,16 @@ class Cpp:
                 ("name", spec.name),
                 ("row", variant.row),
                 ("standard", options.get("standard", "c++17")),
-                ("flags", (*configuration.flags, *map(encode, variant.flags))),
+                ("flags", flags),
                 ("include-dirs", tuple(map(encode, variant.include_dirs))),
-                ("link-flags", tuple(map(encode, variant.link_flags))),
+                ("link-flags", link_flags),
                 ("openmp", openmp),
                 ("link-depfile", tells_inputs(configuration, variant)),
+                *brought(configuration, (*flags, *link_flags), spec.env),
             ),
             inputs=tuple((path, "") for path in variant.source),
             toolchain=configuration.toolchain.digest,
-            env=keyed_env(spec.env, configuration.env, roles),
+            env=keyed_env(spec.env, configuration),
             salt=configuration.salt,
             kernel=spec.name,
             label=variant.label,

@@ -3,7 +3,8 @@
 import contextlib
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import shlex
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,71 @@ from aot_build.core.kernel import Variant
 from aot_build.core.roles import Roles
 
 LINK_DEPFILE = "link.d"
+BRINGS = re.compile(
+    r"(?:-m|--machine[-=])(?:arch|tune|cpu)=native|-m(?:32|64|x32)|-f(?:no-)?integrated-as"
+    r"|(?:-B|-fuse-ld=|--ld-path=|--gcc-toolchain=|--gcc-install-dir=|--sysroot=|--?specs=).+"
+    r"|--target=.+|(?:-arch|--gpu-architecture|-code|--gpu-code)=native"
+    r"|(?:-ccbin|--compiler-bindir)=.+"
+)
+"""Words that bring other programs into play, or the features of this host."""
+APART = (
+    "-B", "--sysroot", "-target", "-specs", "--specs", "-ccbin", "--compiler-bindir", "-arch",
+    "--gpu-architecture", "-code", "--gpu-code",
+)  # fmt: skip
+"""Options among them whose value may be the next word."""
+BRINGING_ENV = ("COMPILER_PATH", "GCC_EXEC_PREFIX", "PATH", "LIBRARY_PATH", "LD_LIBRARY_PATH")
+"""Variables that bring other programs into play where a kernel sets them."""
+WRAPPERS = ("-Xcompiler", "--compiler-options")
+FILES_OF_WORDS = ("--options-file", "-optf")
+DEEPEST = 8
+
+
+def brought(
+    configuration: Configuration, words: Iterable[str], declared: Iterable[tuple[str, str]]
+) -> tuple[tuple[str, str], ...]:
+    """What flags, and variables that a kernel declares, bring into play beside the programs of the
+    toolchain: parameters of the action. None where they bring nothing, which is the rule."""
+    roles, toolchain = configuration.roles, configuration.toolchain
+    env = {name: roles.expand(value) for name, value in declared}
+    # clang's CCC_OVERRIDE_OPTIONS and the like hold words, each behind a mark.
+    inside = [word.lstrip("+^#") for value in env.values() for word in value.split()]
+    spelled = _joined(_spelled([*toolchain.command[1:], *map(roles.expand, words), *inside]))
+    chosen = tuple(dict.fromkeys(word for word in spelled if BRINGS.fullmatch(word)))
+    own = {name: env[name] for name in BRINGING_ENV if name in env}
+    return tuple(sorted(toolchain.brings(chosen, own).items())) if chosen or own else ()
+
+
+def _spelled(words: Iterable[str], depth: int = 0) -> Iterator[str]:
+    """Words, with those that a wrapper or a response file holds in its place."""
+    rest = iter(words)
+    for word in rest:
+        option, _, value = word.partition("=")
+        if option in WRAPPERS:
+            yield from _spelled((value or next(rest, "")).split(","), depth)
+        elif word.startswith("@") or option in FILES_OF_WORDS:
+            name = word[1:] if word.startswith("@") else value or next(rest, "")
+            yield from _spelled(_words_in(name), depth + 1) if depth < DEEPEST else ()
+        else:
+            yield word
+
+
+def _joined(words: Iterable[str]) -> Iterator[str]:
+    """Options with their values."""
+    rest = iter(words)
+    for word in rest:
+        if word == "-B":
+            yield word + next(rest, "")
+        elif word == "-target":
+            yield f"--target={next(rest, '')}"
+        else:
+            yield f"{word}={next(rest, '')}" if word in APART else word
+
+
+def _words_in(name: str) -> list[str]:
+    try:
+        return shlex.split(Path(name).read_text(errors="surrogateescape"))
+    except (OSError, ValueError):
+        return []
 
 
 def tells_inputs(configuration: Configuration, variant: Variant) -> bool:

@@ -1,6 +1,13 @@
 """Compilers, their versions, their content digest."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+Brings = Callable[[tuple[str, ...], Mapping[str, str]], dict[str, str]]
+
+
+def _nothing(words: tuple[str, ...], env: Mapping[str, str]) -> dict[str, str]:
+    return {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,3 +30,9 @@ class Toolchain:
     root: str = ""
     """Folder of the headers and libraries that come with it, where they have one of their own: the
     role `{toolchain}`."""
+    parts: tuple[tuple[str, str, str], ...] = field(default=(), compare=False)
+    """What stands behind `digest`, for people: name, path, digest of the content."""
+    brings: Brings = field(default=_nothing, compare=False, repr=False)
+    """What words of a command line, and variables of a kernel's own, bring into play that `digest`
+    does not cover: `-march=native` the features of this host, `-fuse-ld=lld` another linker. Part
+    of a key -> its value. Asks the compiler, once a build for the same words."""

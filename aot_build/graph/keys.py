@@ -34,19 +34,3 @@ def action_key(action: Action, closure: Mapping[str, object] | None = None) -> s
         closure = Closure(closure)
     state = closure.digest if closure is not None else None
     return key_digest((FORMAT, fields, state))
-
-
-def components(action: Action) -> dict[str, str]:
-    """A short text for each keyed part, kept in the build log to name what changed."""
-    parts: dict[str, object] = {name: getattr(action, name) for name in KEYED}
-    for name, singular in (("params", "param"), ("inputs", "source"), ("env", "env")):
-        del parts[name]
-        parts |= {f"{singular} {key}": value for key, value in getattr(action, name)}
-    return {name: _short(value) for name, value in parts.items()}
-
-
-def _short(value: object) -> str:
-    text = value if isinstance(value, str) else repr(value)
-    if text.startswith("{") and len(text) > 120:
-        return f"[{key_digest(value)[:12]}]"  # Data: nobody reads it here.
-    return text if len(text) <= 120 else f"{text[:80]}... [{key_digest(value)[:12]}]"

@@ -1,5 +1,7 @@
 """Words that displays, tallies and reports share."""
 
+import time
+from datetime import datetime
 from typing import TextIO
 
 OUTCOMES = {
@@ -47,6 +49,25 @@ def elapsed(seconds: float) -> str:
         return f"{rest} s"
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def iso(seconds: float) -> str:
+    """Unix time as ISO 8601, in the zone of this machine; empty where there is no such time."""
+    try:
+        return datetime.fromtimestamp(seconds).astimezone().isoformat(timespec="seconds")
+    except (OverflowError, ValueError, OSError):
+        return ""
+
+
+def ago(text: str) -> str:
+    """How long a time of `iso` is past."""
+    try:
+        past = time.time() - datetime.fromisoformat(text).timestamp()
+    except ValueError:
+        return "at an unknown time"
+    if past < 0:
+        return "in the future"
+    return f"{past / 86_400:.0f} days ago" if past >= 172_800 else f"{elapsed(past)} ago"
 
 
 def name(kernel: str, variant: str, target: str, stage: str = "") -> str:

@@ -5,6 +5,7 @@ A toolkit is a tree; what stands on PATH is often a link to its `nvcc`, or a scr
 nvcc profile"): names and values, one a line, each line behind `#$ `.
 """
 
+import functools
 import glob
 import os
 import re
@@ -12,31 +13,32 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
-from aot_build.core.toolchain import Toolchain
+from aot_build.core.toolchain import Brings, Toolchain
 from aot_build.digest import key_digest
 from aot_build.errors import EnvironmentProblem
-from aot_build.toolchains.cxx import find_cxx, real_driver
+from aot_build.toolchains.cxx import Digest, content_of, find_cxx, real_driver
+from aot_build.toolchains.driver import asking, libraries
 
 VARIABLES = ("CUDA_HOME", "CUDA_PATH")
 USUAL = "/usr/local/cuda"
 PACKAGES = ("nvidia/cu13", "nvidia/cuda_nvcc")
 """Where the wheels of the compiler put their tree."""
 PROGRAMS = ("cicc", "cudafe++", "fatbinary", "nvlink", "ptxas", "bin2c")
+LOADING = ("cicc", "cudafe++", "ptxas")
+"""Programs whose shared libraries are asked for; the others load no others."""
 FILES = (
     "{bin}/nvcc.profile", "{bin}/crt/*.stub", "{device}/libdevice*.bc", "{include}/crt/*.h*",
     "{include}/fatbinary_section.h", "{include}/math_constants.h",
 )  # fmt: skip
 """Headers among them are those that the code includes which nvcc writes: no depfile names them."""
 LIBRARIES = ("libcudart_static.a", "libcudadevrt.a", "libcudart.so")
-UNSEEN = ("NVCC_PREPEND_FLAGS", "NVCC_APPEND_FLAGS")
-"""Flags that concern compiles, not questions."""
+HOST_COMPILER = re.compile(r"(?:-ccbin|--compiler-bindir)=(.*)")
+HOST_GPUS = re.compile(r"(?:-arch|--gpu-architecture|-code|--gpu-code)=native")
 
 
-def find_nvcc(
-    env: Mapping[str, str], digest: Callable[[str], str | None], cxx: Toolchain
-) -> Toolchain:
+def find_nvcc(env: Mapping[str, str], digest: Digest, cxx: Toolchain) -> Toolchain:
     """The first of $CUDA_HOME, $CUDA_PATH, PATH, /usr/local/cuda and the installed packages.
 
     `digest` gives a file's content digest; `cxx` compiles the host code, unless $NVCC_CCBIN names
@@ -44,36 +46,77 @@ def find_nvcc(
     compiler has. Raises EnvironmentProblem where there is none.
     """
     if env.get("NVCC_CCBIN"):
-        cxx = find_cxx({**env, "CXX": shlex.quote(_in_folder(env["NVCC_CCBIN"]))}, digest)
+        cxx = _host(env["NVCC_CCBIN"], env, digest)
     found, absent = _first(env)
-    driver = real_driver(cxx.command, env)
-    tree = _tree(found, driver, env)
+    driver, words = real_driver(cxx.command, env)
+    asked = asking(env, cxx.features)
+    tree = _tree(found, driver, asked)
     nvcc = os.path.join(tree["_HERE_"], "nvcc")
     parts = {"nvcc": nvcc, **_parts(tree)}
-    content = {name: digest(os.path.realpath(path)) for name, path in parts.items()}
-    words = [word for word in cxx.command[1:] if word.startswith("-")]
-    version = _version(nvcc, env)
+    loads, needs = libraries([nvcc, *(parts[name] for name in LOADING if name in parts)], env)
+    needs = tuple(name for name in needs if name not in cxx.features)
+    if needs:
+        asked = asking(env, needs)
+    rows = content_of(loads | parts, digest)
+    content = {name: taken for name, _, taken in rows}
+    version = _version(nvcc, asked)
     return Toolchain(
         name="nvcc",
         version=version,
         digest=key_digest(("nvcc", version, content, cxx.digest)),
         command=(nvcc, "-ccbin", driver, *(f"-Xcompiler={word}" for word in words)),
-        features=(*_arches(nvcc, env), *cxx.features),
-        files=tuple(sorted({found, *map(os.path.realpath, parts.values()), *cxx.files})),
+        features=(*_arches(nvcc, asked), *cxx.features, *needs),
+        files=tuple(sorted({found, *(os.path.realpath(path) for _, path, _ in rows), *cxx.files})),
         absent=(*absent, *cxx.absent),
         root=_root(nvcc),
+        parts=(*rows, *((f"host {name}", path, taken) for name, path, taken in cxx.parts)),
+        brings=_bringing(nvcc, asked, env, digest, cxx),
     )
+
+
+def _host(named: str, env: Mapping[str, str], digest: Digest) -> Toolchain:
+    """The host compiler of that name, or in that folder."""
+    path = os.path.join(named, "g++") if os.path.isdir(named) else named
+    return find_cxx({**env, "CXX": shlex.quote(path)}, digest)
+
+
+def _bringing(
+    nvcc: str, asked: Mapping[str, str], env: Mapping[str, str], digest: Digest, cxx: Toolchain
+) -> Brings:
+    """What further words bring into play: another host compiler, the GPUs of this host, and what
+    they mean to the host compiler."""
+
+    @functools.cache
+    def gpus(word: str) -> str:
+        said = _ask((nvcc, word, "--dryrun", "-cubin", "any.cu", "-o", "any.cubin"), asked)
+        return " ".join(sorted(set(re.findall(r"\b(?:sm|compute)_\w+", said))))
+
+    @functools.cache
+    def host(named: str) -> Toolchain:
+        return _host(named, env, digest)
+
+    def brings(words: tuple[str, ...], more: Mapping[str, str]) -> dict[str, str]:
+        found: dict[str, str] = {}
+        compiler, rest = cxx, []
+        for word in words:
+            if HOST_GPUS.fullmatch(word):
+                found["gpus"] = gpus(word)
+            elif named := HOST_COMPILER.fullmatch(word):
+                if named[1] in cxx.command:
+                    continue
+                compiler = host(named[1])
+                found["host-compiler"] = compiler.digest
+            else:
+                rest.append(word)
+        return found | (compiler.brings(tuple(rest), more) if rest or more else {})
+
+    return brings
 
 
 def _root(nvcc: str) -> str:
     """The folder of the toolkit, unless it is everybody's."""
     root = os.path.dirname(os.path.dirname(nvcc))
     return "" if root in ("", "/", "/usr", "/usr/local", sys.prefix) else root
-
-
-def _in_folder(path: str) -> str:
-    """$NVCC_CCBIN may name a folder."""
-    return os.path.join(path, "g++") if os.path.isdir(path) else path
 
 
 def _first(env: Mapping[str, str]) -> tuple[str, tuple[str, ...]]:
@@ -155,10 +198,9 @@ def _arches(nvcc: str, env: Mapping[str, str]) -> list[str]:
 
 def _ask(words: tuple[str, ...], env: Mapping[str, str]) -> str:
     """What a command says, on both streams: a dry run answers on the second."""
-    clean = {name: value for name, value in env.items() if name not in UNSEEN}
     try:
         answer = subprocess.run(
-            words, env=clean, capture_output=True, text=True, timeout=60, errors="replace",
+            words, env=dict(env), capture_output=True, text=True, timeout=60, errors="replace",
             stdin=subprocess.DEVNULL,
         )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired) as error:

@@ -1,5 +1,6 @@
 """The CUDA compiler: which one, what it runs, and that a swapped part is seen."""
 
+import dataclasses
 import os
 import shutil
 import sys
@@ -228,3 +229,72 @@ def test_a_host_compiler_may_be_named_for_it(tmp_path: Path) -> None:
         except EnvironmentProblem as problem:
             pytest.skip(problem.message)
         assert found.command[1:] == ("-ccbin", str(link))
+
+
+# What words bring into play
+
+
+def test_gpus_of_this_host_and_another_host_compiler(shelf: Shelf) -> None:
+    compiler = shelf.toolkit("home")
+    gpus = "echo 'cicc -arch compute_75' 'ptxas --gpu-name sm_75' >&2"
+    compiler.write_text(
+        SCRIPT.replace("*--dryrun*)", f"*=native*--dryrun*) {gpus} ;;\n*--dryrun*)")
+    )
+    asked: list[tuple[str, ...]] = []
+
+    def brings(words: tuple[str, ...], env: Mapping[str, str]) -> dict[str, str]:
+        asked.append(words)
+        return {"host": " ".join(words)}
+
+    host = dataclasses.replace(CXX, brings=brings)
+    found = find_nvcc(shelf.env(CUDA_HOME="home"), StatIndex().digest, host)
+    assert found.brings(("-arch=native",), {}) == {"gpus": "compute_75 sm_75"}
+    assert found.brings(("-ccbin=/usr/bin/g++",), {}) == {}, "as it is called anyway"
+    assert asked == []
+    assert found.brings(("-march=native", "-ccbin=/usr/bin/g++"), {}) == {"host": "-march=native"}
+    other = shelf.root / "other" / "g++"
+    other.parent.mkdir()
+    digests = []
+    for note in ("one", "two"):
+        other.write_text(f"#!/bin/sh\n# {note}\n")
+        other.chmod(0o755)
+        found = find_nvcc(shelf.env(CUDA_HOME="home"), StatIndex().digest, host)
+        digests.append(found.brings((f"-ccbin={other}",), {})["host-compiler"])
+    assert digests[0] != digests[1]
+
+
+@pytest.mark.nvcc
+@pytest.mark.compiler
+def test_a_swapped_assembler_of_a_copied_toolkit_is_seen(tmp_path: Path) -> None:
+    try:
+        cxx = find_cxx(os.environ, StatIndex().digest)
+        real = Path(find_nvcc(os.environ, StatIndex().digest, cxx).command[0]).parent
+    except EnvironmentProblem as problem:
+        pytest.skip(problem.message)
+    copied = tmp_path / "cuda"
+    (copied / "bin").mkdir(parents=True)
+    for source, target in ((real.parent, copied), (real, copied / "bin")):
+        for entry in source.iterdir():
+            if entry.name in ("nvcc", "nvcc.profile", "ptxas"):
+                shutil.copy2(entry, target / entry.name)
+            elif not (target / entry.name).exists():
+                (target / entry.name).symlink_to(entry)
+    env, index = {**os.environ, "CUDA_HOME": str(copied)}, tmp_path / "index"
+    before = digest_of(env, cxx, index)
+    assert digest_of(env, cxx, index) == before
+    ptxas = copied / "bin" / "ptxas"
+    status = ptxas.stat()
+    with open(ptxas, "r+b") as stream:
+        stream.seek(-1, os.SEEK_END)
+        stream.write(b"?")
+    os.utime(ptxas, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert digest_of(env, cxx, index) != before
+
+
+def digest_of(env: Mapping[str, str], cxx: Toolchain, index: Path) -> str:
+    """With digests that are kept from call to call, as from build to build."""
+    kept = StatIndex(index)
+    found = find_nvcc(env, kept.digest, cxx)
+    kept.racy.clear()
+    kept.save()
+    return found.digest

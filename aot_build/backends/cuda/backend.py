@@ -14,7 +14,7 @@ import msgspec
 
 from aot_build.backends.command import keyed_env
 from aot_build.backends.cuda.compile import Compile
-from aot_build.backends.flags import tells_inputs
+from aot_build.backends.flags import brought, tells_inputs
 from aot_build.backends.macros import check_macros
 from aot_build.core.action import Action
 from aot_build.core.configuration import Configuration
@@ -94,7 +94,7 @@ class Cuda:
         source: tuple[str, ...],
     ) -> Action:  # fmt: skip
         spec = variant.kernel
-        env = dict(keyed_env(spec.env, configuration.env, configuration.roles))
+        env = dict(keyed_env(spec.env, configuration))
         return Action(
             backend=self.name,
             stage=stage,
@@ -128,18 +128,28 @@ def _compile_params(variant: Variant, configuration: Configuration) -> Params:
     declared = dict(variant.kernel.env)
     around = (declared.get(name) or configuration.env.get(name, "") for name in AROUND)
     first, last = map(shlex.split, around)
-    flags = map(encode, (*first, *variant.flags, *last))
+    own = tuple(map(encode, (*first, *variant.flags, *last)))
+    flags = (*configuration.flags, *own)
     return (
         ("row", variant.row),
         ("standard", dict(variant.kernel.options).get("standard", "c++17")),
-        ("flags", (*configuration.flags, *flags)),
+        ("flags", flags),
         ("include-dirs", tuple(map(encode, variant.include_dirs))),
+        *brought(configuration, flags, _own_env(variant)),
     )
 
 
 def _link_params(variant: Variant, configuration: Configuration) -> Params:
     flags = tuple(map(configuration.roles.encode_text, variant.link_flags))
-    return (("link-flags", flags), ("link-depfile", tells_inputs(configuration, variant)))
+    return (
+        ("link-flags", flags),
+        ("link-depfile", tells_inputs(configuration, variant)),
+        *brought(configuration, flags, _own_env(variant)),
+    )
+
+
+def _own_env(variant: Variant) -> list[tuple[str, str]]:
+    return [(name, value) for name, value in variant.kernel.env if name not in AROUND]
 
 
 def _check_served(variant: Variant, toolchain: Toolchain) -> None:

@@ -10,7 +10,7 @@ import re
 import shlex
 from pathlib import Path
 
-from aot_build.backends.command import FIXED_ENV
+from aot_build.core.compiler_env import FIXED
 from aot_build.core.roles import Roles
 from aot_build.digest import bytes_digest
 
@@ -28,7 +28,7 @@ FILE = r"[[:blank:]]*\.file[[:blank:]]\{1,\}[0-9]\{1,\}[[:blank:]]\{1,\}"
 """The directive, as PTX ISA, "Debugging Directives: .file", has it."""
 EDITS = (
     rf's|^\({FILE}"\){HERE}/project/|\1./|',
-    rf's|^\({FILE}"[^"]*"\)[[:blank:]]*$|\1, {FIXED_ENV["SOURCE_DATE_EPOCH"]}, 0|',
+    rf's|^\({FILE}"[^"]*"\)[[:blank:]]*$|\1, {FIXED["SOURCE_DATE_EPOCH"]}, 0|',
 )
 
 

@@ -1,11 +1,13 @@
 """What the compilers of an action read: as the tracer saw it, else as their depfiles tell."""
 
+import dataclasses
 import os
 from collections.abc import Callable, Iterable
 
 from aot_build.backends.tracing.absences import absences
 from aot_build.backends.tracing.hermetic import DEVICES, trespasses
 from aot_build.backends.tracing.observed import Observed, Watch
+from aot_build.core.compiler_env import ASKED
 from aot_build.core.roles import Roles
 from aot_build.core.trace import Trace
 from aot_build.core.work import WorkOrder, WorkReport
@@ -25,7 +27,7 @@ class Compilers:
         seen = self._watch.observed(self._real)
         roles = Roles(self._order.roots)
         if seen is None:
-            trace = depfiles()
+            trace = dataclasses.replace(depfiles(), env=self._asked(ASKED))
             seen = Observed(read={roles.decode(path) for path in trace.files})
         else:
             trace = self._trace(seen, roles)
@@ -47,4 +49,10 @@ class Compilers:
             absent=absences(counted(seen.missed | seen.read), roles),
             listings=encoded(path for path in seen.listed if os.path.isdir(path)),
             programs=tuple(sorted(seen.programs(os.get_exec_path()))),
+            env=self._asked(name for name in ASKED if name in seen.variables),
         )
+
+    def _asked(self, names: Iterable[str]) -> tuple[str, ...]:
+        """Variables that the environment of the build has a say in."""
+        declared = dict(self._order.action.env)
+        return tuple(sorted(name for name in names if name not in declared))

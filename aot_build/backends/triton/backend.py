@@ -1,45 +1,24 @@
 """The backend: what a row of a Triton kernel compiles to, and the work itself, in a worker."""
 
 import os
+import sys
 from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
-from aot_build.backends.triton.launches import captured, declared
+from aot_build.backends.fresh import perform_afresh
+from aot_build.backends.triton import environment
+from aot_build.backends.triton.environment import UNSET_ENV, files, is_keyed
+from aot_build.backends.triton.launches import captured
+from aot_build.backends.triton.launches import declared as declared_variants
 from aot_build.core.action import Action
 from aot_build.core.configuration import Configuration
 from aot_build.core.kernel import Variant
-from aot_build.core.target import Target
+from aot_build.core.target import Target, parse_target
 from aot_build.core.work import WorkOrder, WorkReport
 from aot_build.errors import InputError
 
-KEYED_ENV = (
-    "ALLOW_LHS_TMEM_LAYOUT_CONVERSION", "AMDGCN_ANALYZE_SMALL_TENSOR_RANGE",
-    "AMDGCN_SCALARIZE_PACKED_FOPS", "AMDGCN_USE_BUFFER_ATOMICS", "AMDGCN_USE_BUFFER_OPS",
-    "DISABLE_LLVM_OPT", "DISABLE_MMA_V3", "DISABLE_MMA_V5", "DISABLE_PTXAS_OPT",
-    "LLVM_EXTRACT_DI_LOCAL_VARIABLES", "LLVM_PASS_PLUGIN_PATH", "PTXAS_OPTIONS",
-    "TRITON_ALLOW_NON_CONSTEXPR_GLOBALS", "TRITON_CONSAN_INIT_ALLOCATIONS", "TRITON_DEBUG",
-    "TRITON_ENABLE_ASAN", "TRITON_ENABLE_EXPERIMENTAL_CONSAN", "TRITON_F32_DEFAULT",
-    "TRITON_FORCE_DISABLE_FP_FUSION", "TRITON_FPSAN_HOMOMORPHIC_CASTS",
-    "TRITON_HIP_USE_ASYNC_COPY", "TRITON_HIP_USE_BLOCK_PINGPONG",
-    "TRITON_HIP_USE_COEXEC_SCHEDULER", "TRITON_HIP_USE_EXPERT_SCHEDULING",
-    "TRITON_HIP_USE_IN_THREAD_TRANSPOSE", "TRITON_INSTRUMENTATION_MODE",
-    "TRITON_MOCK_PTX_VERSION", "TRITON_OVERRIDE_ARCH", "TRITON_PLUGIN_PATHS",
-    "TRITON_SWAP_MIR", "TRITON_SWAP_MIR_ENABLE_MISCHED", "USE_IR_LOC",
-)  # fmt: skip
-"""What changes Triton's output (its knobs.py, and the names in libtriton)."""
-FILE_ENV = (
-    "TRITON_AMD_CODEGEN_PATH", "TRITON_LIBDEVICE_PATH", "TRITON_PTXAS_BLACKWELL_PATH",
-    "TRITON_PTXAS_PATH",
-)  # fmt: skip
-"""What names another file than Triton's own: its content is an input."""
-UNSET_ENV = (
-    "TRITON_ALWAYS_COMPILE", "TRITON_CACHE_AUTOTUNING", "TRITON_CACHE_MANAGER",
-    "TRITON_INTERPRET", "TRITON_KERNEL_DUMP", "TRITON_KERNEL_OVERRIDE", "TRITON_OVERRIDE_DIR",
-    "TRITON_REMOTE_CACHE_BACKEND",
-)  # fmt: skip
-"""What would have it do something else than compile."""
 DESCRIBE, CAPTURE, KERNEL = "describe", "capture", "kernel"
 """Stages: say what a JIT function takes; note what a plain function launches; compile."""
 
@@ -125,7 +104,9 @@ class Triton:
         self, variants: tuple[Variant, ...], findings: Mapping[str, Any]
     ) -> tuple[Variant, ...]:
         return (
-            captured(variants, findings) if "launches" in findings else declared(variants, findings)
+            captured(variants, findings)
+            if "launches" in findings
+            else declared_variants(variants, findings)
         )
 
     def action(self, variant: Variant, configuration: Configuration) -> Action:
@@ -146,18 +127,21 @@ class Triton:
         params: tuple[tuple[str, Any], ...],
     ) -> Action:
         spec = variant.kernel
-        roles, found = configuration.roles, configuration.env
-        env = {name: roles.encode_text(found[name]) for name in KEYED_ENV if found.get(name)}
-        files = [os.path.abspath(found[name]) for name in FILE_ENV if found.get(name)]
+        roles, around = configuration.roles, configuration.env
+        found = environment.keyed(around, variant.target)
+        env = {name: roles.encode_text(value) for name, value in found.items()} | dict(spec.env)
+        declared = {name: roles.expand(value) for name, value in spec.env}
+        path = declared.get("PATH") or around.get("PATH", os.defpath)
+        named = {n: v for n, v in {**found, **declared}.items() if is_keyed(n, variant.target)}
         return Action(
             backend=self.name,
             stage=stage,
             target=str(variant.target),
             mode=configuration.mode,
             params=params,
-            inputs=tuple((roles.encode(path), "") for path in files),
+            inputs=tuple((roles.encode(file), "") for file in files(named, path)),
             toolchain=configuration.toolchain.digest,
-            env=tuple(sorted((env | dict(spec.env)).items())),
+            env=tuple(sorted(env.items())),
             salt=configuration.salt,
             kernel=spec.name,
             label=label,
@@ -169,11 +153,28 @@ class Triton:
     # Work
 
     def perform(self, order: WorkOrder) -> WorkReport:
+        from aot_build.backends.python import set_environment
         from aot_build.backends.triton import perform
 
         for name in UNSET_ENV:
             os.environ.pop(name, None)
+        if late := _too_late(order):
+            print(f"in a fresh interpreter: Triton was imported without {late}", flush=True)
+            report = perform_afresh(msgspec.msgpack.encode(order))
+            return msgspec.msgpack.decode(report, type=WorkReport)
+        set_environment(order)
         return perform.STAGES[order.action.stage](order)
+
+
+def _too_late(order: WorkOrder) -> str:
+    """A variable that a kernel declares, where Triton is imported already: it keeps some of them
+    from then on."""
+    from aot_build.backends.python import declared_env
+
+    target = parse_target(order.action.target)
+    changed = (name for name, value in declared_env(order).items() if os.environ.get(name) != value)
+    imported = "triton" in sys.modules
+    return next((name for name in changed if imported and is_keyed(name, target)), "")
 
 
 def _line_info(configuration: Configuration) -> bool:

@@ -6,7 +6,7 @@ compiles: 0.4 s for what the toolchain's digest tells already.
 
 import os
 
-from aot_build.backends.triton.backend import UNSET_ENV
+from aot_build.backends.triton.environment import UNSET_ENV
 
 # Triton's own functions are what the environment says while they are imported: with
 # TRITON_INTERPRET none of them could be compiled. Other actions see the environment as it is.

@@ -83,6 +83,8 @@ CALLS = {
                "w there, a none, s ., w exe, w link"),
     "rename": ("rename(P(there), N); rename(P(there), N); renameat(F, \"exe\", F, \"new\")",
                "w there, w none, a there, s ., w exe, w new"),
+    "rename_fails": ("rename(P(there), P(gone/x)); link(P(there), P(exe)); rename(N, P(exe))",
+                     "a gone/x, s exe, a none"),
     "renameat2": ("renameat2(F, \"there\", F, \"exe\", RENAME_EXCHANGE)", "s ., w there, w exe"),
     "link": ("link(P(there), N); linkat(F, \"exe\", F, \"new\", 0)",
              "r there, w none, s ., r exe, w new"),

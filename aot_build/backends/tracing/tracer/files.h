@@ -159,18 +159,18 @@ TELL_DESCRIPTOR(fchown, (int file, uid_t user, gid_t group), (file, user, group)
 TELL_DESCRIPTOR(futimens, (int file, const void *times), (file, times))
 TELL_DESCRIPTOR(futimes, (int file, const void *times), (file, times))
 
-/* Of two paths, the first is at fault where only that one is not there. */
+/* Of a failure it is the first path that is told where that is not there, else the second. */
 static void tell_both(int answer, char kind, int folder, const char *path, int new_folder,
                       const char *new_path)
 {
     int error = errno;
     if (!listening() || !path || !new_path)
         return;
-    if (!answer || (error == ENOENT && !is_there(folder, path))) {
-        errno = error;
+    bool first = !answer || !is_there(folder, path);
+    errno = error;
+    if (first)
         tell(answer, kind, folder, path);
-    }
-    if (!answer)
+    if (!first || !answer)
         tell(answer, 'w', new_folder, new_path);
     errno = error;
 }

@@ -179,7 +179,7 @@ static char kind_of_failure(int folder, const char *path)
     case ENOENT:
         return 'a';
     case EACCES: case EBUSY: case EEXIST: case EINVAL: case EISDIR: case ELOOP: case ENODATA:
-    case ENOTEMPTY: case ENXIO: case EPERM: case ERANGE: case EROFS: case ETXTBSY: case EXDEV:
+    case ENOTEMPTY: case ENXIO: case EPERM: case ERANGE: case EROFS: case ETXTBSY:
         return 's';
     default:
         return 0;
