@@ -122,7 +122,7 @@ def table(tools: list[Tool], found: dict[str, list[str]]) -> str:
 def head(tools: list[Tool]) -> str:
     """Which versions were compared."""
     compiler = subprocess.run(["g++", "--version"], capture_output=True, text=True).stdout
-    versions = dict.fromkeys(tool.version() for tool in tools if not isinstance(tool, Ours))
+    versions = dict.fromkeys(tool.version() for tool in tools)
     return f"{', '.join(versions)}; {compiler.splitlines()[0]}."
 
 
@@ -145,7 +145,7 @@ def main() -> None:
     chosen = [m for m in MUTATIONS if not asked.only or any(w in m.name for w in asked.only)]
     if missing:
         print(f"missing, and left out: {', '.join(missing)}", file=sys.stderr)
-    with tempfile.TemporaryDirectory(prefix="truth-") as place:
+    with tempfile.TemporaryDirectory(prefix="truth-of-peers-") as place:
         cases = [
             [Case(Path(place, f"{n}-{m}"), tool, mutation) for m, tool in enumerate(tools)]
             for n, mutation in enumerate(chosen)

@@ -149,9 +149,9 @@ class Ours:
         self.name, self._env = name, dict(env)
 
     def version(self) -> str:
-        words = ["git", "-C", str(CHECKOUT), "describe", "--always", "--dirty"]
-        told = subprocess.run(words, capture_output=True, text=True).stdout.strip()
-        return f"aot_build {told}"
+        words = [sys.executable, "-m", "aot_build", "--version"]
+        told = subprocess.run(words, cwd=CHECKOUT, capture_output=True, text=True)
+        return told.stdout.strip().replace("aot-build", "aot_build")
 
     def build(self, tree: Tree, memory: Path) -> int:
         tree.write("pyproject.toml", _declared(tree))
