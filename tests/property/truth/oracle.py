@@ -169,7 +169,15 @@ def _compiled(site: Site, name: str, target: str, n: int, t: str = "") -> Expect
     except Fails:
         return Expected(None, None)
     env = tuple(site.env.get(each, "") for each in ("CPATH", "CPLUS_INCLUDE_PATH"))
-    told = (declared.include_dirs, declared.flags if name == "scale" else (), env, declared.mode)
+    # A compiler looks at the folders themselves: it passes over those that it has under two names.
+    places = tuple((_kind(each), os.path.islink(each)) for f in folders.values() for each in f)
+    told = (
+        places,
+        declared.include_dirs,
+        declared.flags if name == "scale" else (),
+        env,
+        declared.mode,
+    )
     files = tuple(line for line in text if line.startswith("file "))
     return Expected(whole.encode(), (whole, tuple(probed), told), (files, tuple(probed)))
 
