@@ -10,7 +10,6 @@ import errno
 import os
 import signal
 import sys
-import time
 import traceback
 import uuid
 from pathlib import Path
@@ -67,11 +66,12 @@ def _serve(request: Request, emit: Emit) -> Event:
     # Imported late, so that a front end that goes away at once is noticed at once.
     from aot_build.account import list_plan
     from aot_build.build import build
+    from aot_build.files import stamp_ns
     from aot_build.opening import load_settings, open_workspace
     from aot_build.plan import make_plan
     from aot_build.verify import verify
 
-    began_ns = time.time_ns()
+    began_ns = stamp_ns()
     settings, registry = load_settings(request)
     if settings is None:
         raise InputError(

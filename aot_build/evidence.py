@@ -35,6 +35,14 @@ def inputs_held(space: Workspace, action: Action, trace: Trace, since_ns: int) -
     return not changed
 
 
+def fully_known(space: Workspace, kernel: str, report: WorkReport) -> bool:
+    """Whether all that the action read is known; where it is not, the user is told."""
+    if report.gap:
+        text = f"{kernel}: what it read is not fully known ({report.gap}): its result is not kept"
+        space.emit(Notice(text))
+    return not report.gap
+
+
 def tell_trespasses(space: Workspace, kernel: str, trespasses: Sequence[str]) -> Failure | None:
     """Report what an action touched that it has no business with, each once a build; a failure
     where settings are strict."""

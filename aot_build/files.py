@@ -5,6 +5,7 @@ import hashlib
 import os
 import secrets
 import stat
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -37,6 +38,13 @@ def unchanged(path: str, since_ns: int) -> bool:
     except OSError:
         return False
     return max(row[3], row[4]) < since_ns
+
+
+def stamp_ns() -> int:
+    """Now (Unix time), by the clock that file systems stamp files with: it goes by the kernel's
+    ticks, some milliseconds behind the other."""
+    coarse = getattr(time, "CLOCK_REALTIME_COARSE", 5)
+    return time.clock_gettime_ns(coarse) if sys.platform == "linux" else time.time_ns()
 
 
 def is_racy(row: Stat, now_ns: int) -> bool:

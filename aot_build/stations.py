@@ -18,10 +18,11 @@ from aot_build.core.store import ChangedOutput
 from aot_build.core.trace import Trace
 from aot_build.core.work import WorkReport
 from aot_build.events import ActionFailed, ActionFinished, ActionRetried, ActionStarted, Notice
-from aot_build.evidence import inputs_held, owned_trace, tell_trespasses
+from aot_build.evidence import fully_known, inputs_held, owned_trace, tell_trespasses
 from aot_build.execute.printed import last_lines
 from aot_build.execute.protocol import Job, JobEnd
 from aot_build.execute.scheduler import Limits, Scheduler, State, Task
+from aot_build.files import stamp_ns
 from aot_build.graph.keys import action_key
 from aot_build.graph.rebuilder import Decision
 from aot_build.imports import ImportTask
@@ -263,7 +264,7 @@ class ActionTask(Task):
         return self._locked
 
     def _job(self, slot: int) -> Job | Failure:
-        self._slot, self._began_ns = slot, time.time_ns()
+        self._slot, self._began_ns = slot, stamp_ns()
         if self.attempts:
             self._remove_folders()
         for folder in self._folders:
@@ -291,7 +292,8 @@ class ActionTask(Task):
         )
         # First the key, then whether what it stands for held: what changes after that is seen.
         key: str | None = action_key(self.action, space.closures.closure(trace))
-        if not inputs_held(space, self.action, trace, self._began_ns):
+        held = inputs_held(space, self.action, trace, self._began_ns)
+        if not held or not fully_known(space, self.action.kernel, report):
             key = None
         try:
             self._store(trace, key, result)

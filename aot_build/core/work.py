@@ -40,6 +40,8 @@ class WorkReport:
     outcome: str = "error"
     """What kind of an end `error` is (core.result.Failure): a backend that asks a compiler outside
     of this process knows best whether it would fare better another time."""
+    gap: str = ""
+    """Why the trace may lack something, for once: its result must not be kept."""
     trespasses: tuple[str, ...] = ()
     """What it read outside project and toolchain, wrote outside its folders, or ran that cannot be
     traced: `reads /etc/hostname`."""

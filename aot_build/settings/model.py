@@ -1,9 +1,11 @@
 """The keys of `[tool.aot-build]`: their types, their defaults and, in docstrings, their meaning.
 
-This is the one description: `docs/options.md` and `schema.json` are generated from it
+This is the one description: `docs/options.md` and `schema.json` are generated import functools
+from it
 (`python -m aot_build.twins --write`), and every source of settings is checked by it.
 """
 
+import functools
 from typing import Annotated, Any, Literal, get_args
 
 import msgspec
@@ -130,6 +132,7 @@ class Project(Choices, kw_only=True):
     """The kernels, one table each."""
 
 
+@functools.cache
 def keys(model: type[msgspec.Struct]) -> dict[str, Any]:
     """Key as written -> its type, for every field of a model."""
     return {f.encode_name: f.type for f in msgspec.structs.fields(model)}

@@ -1,12 +1,11 @@
 """What the compilers of an action read: as the tracer saw it, else as their depfiles tell."""
 
-import dataclasses
 import os
 from collections.abc import Callable, Iterable
 
 from aot_build.backends.tracing.absences import absences
 from aot_build.backends.tracing.hermetic import DEVICES, trespasses
-from aot_build.backends.tracing.observed import Observed, Watch
+from aot_build.backends.tracing.observed import Observed, Watch, merged
 from aot_build.core.compiler_env import ASKED
 from aot_build.core.roles import Roles
 from aot_build.core.trace import Trace
@@ -23,15 +22,16 @@ class Compilers:
         self._watch.start()
 
     def report(self, depfiles: Callable[[], Trace]) -> WorkReport:
-        """What they read; `depfiles` tells where there is no tracer."""
+        """What they read; `depfiles` tells where the tracer does not, or not all."""
         seen = self._watch.observed(self._real)
         roles = Roles(self._order.roots)
-        if seen is None:
-            trace = dataclasses.replace(depfiles(), env=self._asked(ASKED))
-            seen = Observed(read={roles.decode(path) for path in trace.files})
-        else:
-            trace = self._trace(seen, roles)
-        return WorkReport(trace, trespasses=trespasses(self._order, seen))
+        if seen is None or not seen.whole:
+            told = depfiles()
+            read, missed = (set(map(roles.decode, paths)) for paths in (told.files, told.missing))
+            known = Observed(read=read, missed=missed, variables=set(ASKED))
+            seen = merged(seen, known) if seen else known
+        trace = self._trace(seen, roles)
+        return WorkReport(trace, gap=seen.gap, trespasses=trespasses(self._order, seen))
 
     def _trace(self, seen: Observed, roles: Roles) -> Trace:
         own = (self._order.out_dir, self._order.scratch, *DEVICES)

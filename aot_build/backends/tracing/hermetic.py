@@ -42,6 +42,8 @@ def trespasses(order: WorkOrder, seen: Observed) -> tuple[str, ...]:
     told += [f"writes {path}" for path in seen.written if not _inside(path, writable)]
     blind = {path for path in seen.untraceable if os.path.basename(path) not in HARMLESS}
     told += [f"runs {path}, which cannot be traced" for path in blind]
+    if seen.strays:
+        told.append("runs a program that the tracer does not reach, which cannot be traced")
     return tuple(sorted(told))
 
 

@@ -4,6 +4,7 @@ The tracer's records come in the order of their first occurrence: what was writt
 read is the action's own, and nobody's input.
 """
 
+import dataclasses
 import functools
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -34,6 +35,15 @@ class Observed:
     """Programs that the tracer cannot follow."""
     variables: set[str] = field(default_factory=set)
     """Looked up by native code."""
+    gap: str = ""
+    """Why something may be missing, though the tracer was there."""
+    strays: bool = False
+    """Whether a program ran that the tracer did not reach."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing is missing."""
+        return not self.gap and not self.strays
 
     def looked_at(self, order: WorkOrder) -> Iterator[str]:
         """Paths whose kind and size count: what was read or listed counts by more than that, and
@@ -43,6 +53,8 @@ class Observed:
         for path in self.found - known:
             if os.path.lexists(path) and (path not in around or os.path.islink(path)):
                 yield path
+        # A link that leads nowhere was missed by where it leads: it may also be put elsewhere.
+        yield from (path for path in self.missed - known - self.found if os.path.islink(path))
 
     def programs(self, search: Iterable[str]) -> set[str]:
         """Names of the programs that the folders `search`, those of PATH, were searched for.
@@ -64,9 +76,15 @@ class Observed:
         return all(os.path.join(each, name) in self.missed for each in earlier)
 
 
+def merged(one: Observed, other: Observed) -> Observed:
+    """What either saw; the gaps are those of the first."""
+    both = {name: getattr(one, name) | getattr(other, name) for name in _SETS}
+    return dataclasses.replace(one, **both)
+
+
 def observe(log: Log, real: Callable[[str], str] | None = None) -> Observed:
     """What a log says. `real` gives the path behind a name; default: the name itself."""
-    seen = Observed()
+    seen = Observed(gap=log.reason, strays=log.strays)
     made: set[str] = set()
     looks = {"s": seen.found, "a": seen.missed, "d": seen.listed, "r": seen.read, "l": seen.read}
     for kind, said in log.records:
@@ -88,6 +106,9 @@ def observe(log: Log, real: Callable[[str], str] | None = None) -> Observed:
                 looks[kind].add(path)
     seen.found -= seen.read
     return seen
+
+
+_SETS = tuple(f.name for f in dataclasses.fields(Observed) if f.name not in ("gap", "strays"))
 
 
 def _is_within(path: str, made: set[str]) -> bool:
@@ -129,12 +150,11 @@ class Watch:
             self._on = records.begin(self._path, muted=self._programs_only)
 
     def observed(self, real: Callable[[str], str] | None = None) -> Observed | None:
-        """What was seen; None where there is no tracer, or its log is not whole."""
+        """What was seen; None where there is no tracer."""
         if not self._on:
             return None
         records.end()
-        log = records.read(self._path)
-        return observe(log, real) if log.whole else None
+        return observe(records.read(self._path), real)
 
 
 def known_folders(order: WorkOrder) -> set[str]:

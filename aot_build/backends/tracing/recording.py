@@ -4,7 +4,6 @@ native code and of the programs that it starts.
 This is for worker processes, which run one action and end.
 """
 
-import dataclasses
 import functools
 import os
 import sys
@@ -18,7 +17,7 @@ from aot_build.backends.tracing.hermetic import DEVICES, OWN_FOLDER, trespasses
 from aot_build.backends.tracing.imports import passed_over
 from aot_build.backends.tracing.imprints import IMPRINTS, OWN_PACKAGE
 from aot_build.backends.tracing.listening import absolute, changed_names, listen
-from aot_build.backends.tracing.observed import Observed, Watch
+from aot_build.backends.tracing.observed import Observed, Watch, merged
 from aot_build.core.environment import UNRECORDED, WHOLE, is_ambient, reads_all
 from aot_build.core.roles import Roles
 from aot_build.core.trace import Trace
@@ -123,18 +122,20 @@ class Recording:
             if (top := _package_of(path)) in packages:
                 packages[top].add(path)
         files_of = {top: self._encode(paths) for top, paths in packages.items()}
-        return WorkReport(trace, files_of, imports=self._third_party(), trespasses=told)
+        return WorkReport(
+            trace, files_of, imports=self._third_party(), gap=seen.gap, trespasses=told
+        )
 
     def _with_own(self, seen: Observed) -> Observed:
         """What the tracer saw, with what was seen here: all there is where it is not loaded."""
-        return dataclasses.replace(
-            seen,
-            read=seen.read | self._opened.keys(),
-            found=seen.found | self._found,
-            missed=seen.missed | self._missed,
-            listed=seen.listed | self._listed,
-            written=seen.written | self._written,
+        here = Observed(
+            read=set(self._opened),
+            found=self._found,
+            missed=self._missed,
+            listed=self._listed,
+            written=self._written,
         )
+        return merged(seen, here)
 
     def _looked_for(
         self, seen: Observed, files: set[str], sources: set[str], packages: set[str]

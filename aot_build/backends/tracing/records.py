@@ -39,10 +39,12 @@ class Log:
     """Kind and absolute path, not normalised; of `e` the name of the variable."""
     reason: str = ""
     """Why something may be missing; empty where nothing is."""
+    strays: bool = False
+    """Whether a program ran that the tracer did not reach."""
 
     @property
     def whole(self) -> bool:
-        return not self.reason
+        return not self.reason and not self.strays
 
 
 def create(path: str) -> None:
@@ -78,10 +80,8 @@ def read(path: str) -> Log:
     if unfinished:
         reasons.append("a process was ended while it wrote")
         content = _without_torn(content)
-    if arrived < announced:
-        reasons.append("a program ran without the tracer")
-    records = _RECORD.findall(os.fsdecode(content))
-    return Log(cast("list[tuple[Kind, str]]", records), "; ".join(reasons))
+    records = cast("list[tuple[Kind, str]]", _RECORD.findall(os.fsdecode(content)))
+    return Log(records, "; ".join(reasons), strays=arrived < announced)
 
 
 def _without_torn(content: bytes) -> bytes:
