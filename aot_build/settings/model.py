@@ -1,7 +1,6 @@
 """The keys of `[tool.aot-build]`: their types, their defaults and, in docstrings, their meaning.
 
-This is the one description: `docs/options.md` and `schema.json` are generated import functools
-from it
+This is the one description: `docs/options.md` and `schema.json` are generated from it
 (`python -m aot_build.twins --write`), and every source of settings is checked by it.
 """
 
