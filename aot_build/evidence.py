@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import stat
 from collections.abc import Sequence
 
 from aot_build.core.action import STAGE, Action
@@ -65,6 +66,16 @@ def tell_trespasses(space: Workspace, kernel: str, trespasses: Sequence[str]) ->
 
 def _looked_held(path: str, since_ns: int) -> bool:
     """Whether a path that was looked at has not changed since: a folder may, as its kind counts."""
+    try:
+        link = os.lstat(path)
+    except OSError:
+        return False
+    if stat.S_ISLNK(link.st_mode):
+        if link.st_ctime_ns >= since_ns:
+            return False
+        if not os.path.exists(path):
+            # It leads nowhere, as before: what it would lead to is among what must be absent.
+            return True
     return os.path.isdir(path) or unchanged(path, since_ns)
 
 

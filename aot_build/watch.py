@@ -134,6 +134,8 @@ def _look(path: str) -> Iterator[tuple[str, Stat]]:
     if os.path.isdir(path):
         # Of a folder it is the kind that counts: nobody has read what is in it.
         yield os.path.join(path, os.curdir), snapshot.PRESENT
+    elif not os.path.exists(path):
+        yield path, snapshot.ABSENT
     else:
         yield path, stat_row(path)
 
