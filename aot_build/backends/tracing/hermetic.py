@@ -5,6 +5,7 @@ Such reads are in the trace like any other, so that nothing goes stale by them; 
 that shares the cache may not have them.
 """
 
+import functools
 import os
 import re
 import sys
@@ -34,9 +35,8 @@ _OPTION = re.compile(r"^(?:@|-[A-Za-z]|-isystem|-iquote|-idirafter|-include)(?=/
 def trespasses(order: WorkOrder, seen: Observed) -> tuple[str, ...]:
     """What to tell the user, one text for each path; sorted."""
     own = (order.out_dir, order.scratch, *DEVICES)
-    readable = _folders(
-        (*own, *SYSTEM, *order.roots.values(), *order.import_roots, *_pythons(), *_declared(order))
-    )
+    given = (*own, *order.roots.values(), *order.import_roots, *_declared(order))
+    readable = (*_standing(), *_folders(given))
     writable = _folders(own)
     told = [f"reads {path}" for path in seen.read | seen.listed if not _inside(path, readable)]
     told += [f"writes {path}" for path in seen.written if not _inside(path, writable)]
@@ -57,12 +57,13 @@ def _inside(path: str, folders: tuple[str, ...]) -> bool:
     return (path + os.sep).startswith(folders)
 
 
-def _pythons() -> Iterator[str]:
-    """The interpreter, and all that is installed for it."""
-    yield from (sys.prefix, sys.base_prefix, sys.exec_prefix, *sysconfig.get_paths().values())
-    yield from (path for path in sys.path if path.endswith("-packages"))
-    yield os.path.dirname(os.path.dirname(os.path.realpath(sys.executable)))
-    yield OWN_FOLDER
+@functools.cache
+def _standing() -> tuple[str, ...]:
+    """Where systems, the interpreter and what is installed for it lie."""
+    places = (sys.prefix, sys.base_prefix, sys.exec_prefix, *sysconfig.get_paths().values())
+    packages = (path for path in sys.path if path.endswith("-packages"))
+    home = os.path.dirname(os.path.dirname(os.path.realpath(sys.executable)))
+    return _folders((*DEVICES, *SYSTEM, *places, *packages, home, OWN_FOLDER))
 
 
 def _declared(order: WorkOrder) -> Iterator[str]:
@@ -88,3 +89,6 @@ def _texts(value: Any) -> Iterator[str]:
     elif isinstance(value, Sequence):
         for each in value:
             yield from _texts(each)
+
+
+_standing()  # Known before the first fork, it costs nothing afterwards.

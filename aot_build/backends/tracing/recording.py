@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from aot_build.backends.tracing import records
 from aot_build.backends.tracing.absences import absences
 from aot_build.backends.tracing.hermetic import DEVICES, OWN_FOLDER, trespasses
 from aot_build.backends.tracing.imports import passed_over
@@ -174,7 +175,8 @@ class Recording:
         packages: dict[str, set[str]] = {}
         for name, module in list(sys.modules.items()):
             top = name.partition(".")[0]
-            path = getattr(module, "__file__", None)
+            # Not getattr: modules that load their parts when they are asked for would do so now.
+            path = getattr(module, "__dict__", {}).get("__file__")
             if not isinstance(path, str) or top == OWN_PACKAGE:
                 continue
             if name in self._before and top not in used:
@@ -266,4 +268,6 @@ def _package_of(path: str) -> str:
     return ""
 
 
-_python_folders()  # Known before the first fork, it costs nothing afterwards.
+# Known before the first fork, they cost nothing afterwards.
+_python_folders()
+records.loaded()
