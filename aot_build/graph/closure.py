@@ -156,8 +156,10 @@ def look(path: str, roles: Roles) -> str | None:
     try:
         found = os.lstat(path)
         if stat.S_ISLNK(found.st_mode):
-            leads = roles.encode_text(os.readlink(path))
-            return f"link to {leads}: {look(os.path.realpath(path), roles)}"
+            real = os.path.realpath(path)
+            # One that leads to itself is its own real path.
+            there = None if os.path.islink(real) else look(real, roles)
+            return f"link to {roles.encode_text(os.readlink(path))}: {there}"
     except OSError:
         return None
     if stat.S_ISDIR(found.st_mode):

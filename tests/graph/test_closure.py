@@ -129,6 +129,14 @@ def test_links_count_by_where_they_lead(project: Any) -> None:
     assert changed(project, trace, lambda: link.symlink_to(project.folder / "two"))
 
 
+def test_a_link_that_leads_to_itself(project: Any) -> None:
+    (project.folder / "a").symlink_to("b")
+    (project.folder / "b").symlink_to("a")
+    reader = project.reader()
+    trace = Trace(present=("{project}/a",))
+    assert reader.closure(trace)["present"] == {"{project}/a": "link to b: None"}
+
+
 def test_programs_by_what_path_finds(project: Any) -> None:
     def install(folder: str, content: str) -> None:
         project.write(f"{folder}/tool", content)
