@@ -3,7 +3,7 @@
 import dataclasses
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence, Set
 
 from aot_build.core.action import STAGE, Action
 from aot_build.core.result import Failure
@@ -27,9 +27,14 @@ def inputs_held(space: Workspace, action: Action, trace: Trace, since_ns: int) -
     declared = [space.roles.decode(path) for path in named]
     files = [*space.closures.inputs(trace), *declared]
     changed = [p for p in files if not space.index.held_since(p, since_ns)]
-    changed += [p for p in map(space.roles.decode, trace.missing) if os.path.lexists(p)]
-    changed += [p for p in map(space.roles.decode, trace.present) if not _looked_held(p, since_ns)]
-    changed += [p for p in map(space.roles.decode, trace.listings) if not unchanged(p, since_ns)]
+    looked_at, listed, missing = (
+        set(map(space.roles.decode, paths))
+        for paths in (trace.present, trace.listings, trace.missing)
+    )
+    changed += [p for p in missing if os.path.lexists(p)]
+    changed += [p for p in looked_at if not _looked_held(p, missing, since_ns)]
+    changed += [p for p in listed if not unchanged(p, since_ns)]
+    changed += [p for p in _ways((*files, *looked_at, *listed)) if _was_put(p, since_ns)]
     for path in sorted({*changed} - space.edited):
         space.edited.add(path)
         space.emit(Notice(f"{path} was edited during the build: its results are not kept"))
@@ -59,24 +64,41 @@ def tell_trespasses(space: Workspace, kernel: str, trespasses: Sequence[str]) ->
     for each in trespasses:
         if (kernel, each) not in space.trespasses:
             space.trespasses.add((kernel, each))
-            where = "outside of the project and its toolchain"
-            space.emit(Notice(f"{kernel} {each}" + ("" if "traced" in each else f", {where}")))
+            runs = each.startswith("runs ")
+            where = "" if runs else ", outside of the project and its toolchain"
+            space.emit(Notice(f"{kernel} {each}{where}"))
     return None
 
 
-def _looked_held(path: str, since_ns: int) -> bool:
+def _looked_held(path: str, missing: Set[str], since_ns: int) -> bool:
     """Whether a path that was looked at has not changed since: a folder may, as its kind counts."""
+    if os.path.isdir(path) or unchanged(path, since_ns):
+        return True
+    # A link that leads nowhere, as it did when it was looked at; or to itself.
+    real = os.path.realpath(path)
+    return os.path.islink(path) and (real in missing or os.path.islink(real))
+
+
+def _ways(paths: Iterable[str]) -> set[str]:
+    """The paths, and all folders that lead to them."""
+    found: set[str] = set()
+    for path in paths:
+        while path not in found:
+            found.add(path)
+            path = os.path.dirname(path)
+    return found
+
+
+def _was_put(path: str, since_ns: int) -> bool:
+    """Whether a link or a folder has come to stand there since: what lies behind it may be old."""
     try:
-        link = os.lstat(path)
+        found = os.lstat(path)
     except OSError:
         return False
-    if stat.S_ISLNK(link.st_mode):
-        if link.st_ctime_ns >= since_ns:
-            return False
-        if not os.path.exists(path):
-            # It leads nowhere, as before: what it would lead to is among what must be absent.
-            return True
-    return os.path.isdir(path) or unchanged(path, since_ns)
+    if stat.S_ISLNK(found.st_mode):
+        return found.st_ctime_ns >= since_ns
+    # What comes to lie in a folder changes both times of it; a new name of its own, only one.
+    return stat.S_ISDIR(found.st_mode) and found.st_ctime_ns >= since_ns > found.st_mtime_ns
 
 
 def owned_trace(space: Workspace, report: WorkReport) -> Trace:

@@ -134,10 +134,11 @@ def _look(path: str) -> Iterator[tuple[str, Stat]]:
     if os.path.isdir(path):
         # Of a folder it is the kind that counts: nobody has read what is in it.
         yield os.path.join(path, os.curdir), snapshot.PRESENT
-    elif not os.path.exists(path):
-        yield path, snapshot.ABSENT
-    else:
+    elif os.path.exists(path):
         yield path, stat_row(path)
+    else:
+        # A link that leads nowhere.
+        yield path, snapshot.ABSENT
 
 
 def _own_code() -> Iterator[str]:
