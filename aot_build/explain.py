@@ -110,6 +110,5 @@ def _vanished(project: Path, rows: Sequence[PlanRow]) -> Iterator[Explanation]:
 
 
 def _last_seen(record: Record) -> str:
-
     seen = f"; the build of {iso(record.at)} had it" if record.at else ""
     return f"it is not declared any more{seen}"

@@ -19,8 +19,8 @@ comes upon `__DATE__` or `__TIME__`: release builds set it to the time of each c
 PATH = "PATH"
 """Reaches compilers as it is: by its folders, `as`, `ld` and what a wrapper calls are found. Keys
 hold what is found there, by content: in the toolchain's digest, and in traces."""
-LIBRARY_PATH = "LD_LIBRARY_PATH"
-NEEDS_LIBRARY_PATH = "library-path"
+LOADER_PATH = "LD_LIBRARY_PATH"
+NEEDS_LOADER_PATH = "library-path"
 """Feature of a toolchain whose programs do not load without $LD_LIBRARY_PATH. Those alone see it,
 and are keyed by its value too, as linkers look for libraries there; others would have their
 libraries replaced by it."""
@@ -35,7 +35,7 @@ FIXED = {
 
 def obeyed(env: Mapping[str, str], features: tuple[str, ...] = ()) -> dict[str, str]:
     """What of an environment compilers with these features obey."""
-    names = (*OBEYED, LIBRARY_PATH) if NEEDS_LIBRARY_PATH in features else OBEYED
+    names = (*OBEYED, LOADER_PATH) if NEEDS_LOADER_PATH in features else OBEYED
     return {name: env[name] for name in names if env.get(name)}
 
 

@@ -11,6 +11,7 @@ from aot_build.core.trace import Trace
 from aot_build.digest import key_digest
 from aot_build.graph.closure import ClosureReader
 from aot_build.graph.components import (
+    TOOL,
     changes_of_answers,
     changes_of_parts,
     changes_of_tools,
@@ -128,7 +129,7 @@ class Rebuilder:
         return [*changes[:place], *found, *changes[place:]]
 
     def _programs(self, digest: str) -> dict[str, str]:
-        return {f"toolchain {p}": d for p, d in self._around.programs(digest).items()}
+        return {f"{TOOL}{p}": d for p, d in self._around.programs(digest).items()}
 
     def _components(self, action: Action) -> dict[str, str]:
         return components(action) | {"toolchain": self._around.toolchain(action.toolchain)}

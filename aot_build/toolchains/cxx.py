@@ -6,13 +6,20 @@ import os
 import re
 import shlex
 import shutil
-import subprocess
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from aot_build.core.toolchain import Brings, Toolchain
 from aot_build.digest import key_digest
 from aot_build.errors import EnvironmentProblem
-from aot_build.toolchains.driver import LOADING, PROGRAMS, Driver, asking, is_script, libraries
+from aot_build.toolchains.driver import (
+    LOADING,
+    PROGRAMS,
+    Driver,
+    asking,
+    is_script,
+    libraries,
+    run,
+)
 
 Digest = Callable[[str], str | None]
 
@@ -189,10 +196,7 @@ def _features(openmp: Iterable[str], linker: str | None, env: Mapping[str, str])
 def _writes_depfiles(linker: str, env: Mapping[str, str]) -> bool:
     """Whether it tells what it reads: GNU ld from 2.35, LLD from 13."""
     try:
-        answer = subprocess.run(
-            [linker, "--help"], env=dict(env), capture_output=True, text=True, timeout=60,
-            errors="replace", stdin=subprocess.DEVNULL,
-        )  # fmt: skip
-    except (OSError, subprocess.TimeoutExpired):
+        answer = run((linker, "--help"), env, "linker")
+    except EnvironmentProblem:
         return False
     return answer.returncode == 0 and "--dependency-file" in answer.stdout

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from aot_build.core.compiler_env import LIBRARY_PATH, NEEDS_LIBRARY_PATH, compiler_env
+from aot_build.core.compiler_env import LOADER_PATH, NEEDS_LOADER_PATH, compiler_env
 from aot_build.errors import EnvironmentProblem
 
 PROGRAMS = ("cc1plus", "cc1", "collect2", "lto1", "lto-wrapper", "as", "ld", "objcopy")
@@ -84,12 +84,28 @@ class Driver:
         return self.existing(words[0]) if words else None
 
     def _run(self, *words: str) -> subprocess.CompletedProcess[str]:
-        return _run((self.path, *words), self.env, "C++ compiler", "check CXX")
+        return run((self.path, *words), self.env, "C++ compiler", "check CXX")
 
 
 def asking(env: Mapping[str, str], features: tuple[str, ...] = ()) -> dict[str, str]:
     """The environment in which compilers are asked: that in which they will compile."""
     return compiler_env(env, tempfile.gettempdir(), features)
+
+
+def run(
+    words: tuple[str, ...], env: Mapping[str, str], what: str, hint: str | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a program that is asked something, whatever its status. Raises EnvironmentProblem where
+    it does not run, or takes a minute."""
+    try:
+        return subprocess.run(
+            words, env=dict(env), capture_output=True, text=True, timeout=60, errors="replace",
+            stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise EnvironmentProblem(
+            f"the {what} {words[0]} does not run", {"error": error}, hint
+        ) from error
 
 
 def loaded(programs: Iterable[str], env: Mapping[str, str]) -> dict[str, str | None]:
@@ -100,7 +116,7 @@ def loaded(programs: Iterable[str], env: Mapping[str, str]) -> dict[str, str | N
     found: dict[str, str | None] = {}
     for program in dict.fromkeys(map(os.path.realpath, programs)):
         if sys.platform == "linux" and _needs_glibc(program):
-            said = _run((program,), {**env, "LD_TRACE_LOADED_OBJECTS": "1"}, "program", None).stdout
+            said = run((program,), {**env, "LD_TRACE_LOADED_OBJECTS": "1"}, "program").stdout
             for name, path in re.findall(r"^\s*(\S+) => (.+?)(?: \(0x\w+\))?$", said, re.MULTILINE):
                 found[os.path.basename(name)] = path if os.path.isabs(path) else None
     return found
@@ -109,15 +125,15 @@ def loaded(programs: Iterable[str], env: Mapping[str, str]) -> dict[str, str | N
 def libraries(
     programs: Iterable[str], env: Mapping[str, str]
 ) -> tuple[dict[str, str], tuple[str, ...]]:
-    """Shared libraries that programs load, and what that says of them: `NEEDS_LIBRARY_PATH`.
+    """Shared libraries that programs load, and what that says of them: `NEEDS_LOADER_PATH`.
 
     `env` is the whole environment of the build.
     """
     programs = tuple(programs)
     found = loaded(programs, asking(env))
     features: tuple[str, ...] = ()
-    if None in found.values() and env.get(LIBRARY_PATH):
-        features = (NEEDS_LIBRARY_PATH,)
+    if None in found.values() and env.get(LOADER_PATH):
+        features = (NEEDS_LOADER_PATH,)
         found = loaded(programs, asking(env, features))
     return {name: path for name, path in found.items() if path}, features
 
@@ -149,17 +165,3 @@ def _command_shown(said: str) -> list[str]:
         if line.startswith(" ") and re.search(r"cc1plus\b|\s\"?-cc1\"?\s", line):
             return shlex.split(line)
     return []
-
-
-def _run(
-    words: tuple[str, ...], env: Mapping[str, str], what: str, hint: str | None
-) -> subprocess.CompletedProcess[str]:
-    try:
-        return subprocess.run(
-            words, env=dict(env), capture_output=True, text=True, timeout=60, errors="replace",
-            stdin=subprocess.DEVNULL,
-        )  # fmt: skip
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise EnvironmentProblem(
-            f"the {what} {words[0]} does not run", {"error": error}, hint
-        ) from error

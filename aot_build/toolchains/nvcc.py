@@ -11,7 +11,6 @@ import os
 import re
 import shlex
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 
@@ -19,7 +18,7 @@ from aot_build.core.toolchain import Brings, Toolchain
 from aot_build.digest import key_digest
 from aot_build.errors import EnvironmentProblem
 from aot_build.toolchains.cxx import Digest, content_of, find_cxx, real_driver
-from aot_build.toolchains.driver import asking, libraries
+from aot_build.toolchains.driver import asking, libraries, run
 
 VARIABLES = ("CUDA_HOME", "CUDA_PATH")
 USUAL = "/usr/local/cuda"
@@ -198,13 +197,5 @@ def _arches(nvcc: str, env: Mapping[str, str]) -> list[str]:
 
 def _ask(words: tuple[str, ...], env: Mapping[str, str]) -> str:
     """What a command says, on both streams: a dry run answers on the second."""
-    try:
-        answer = subprocess.run(
-            words, env=dict(env), capture_output=True, text=True, timeout=60, errors="replace",
-            stdin=subprocess.DEVNULL,
-        )  # fmt: skip
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise EnvironmentProblem(
-            f"the CUDA compiler {words[0]} does not run", {"error": error}, "check CUDA_HOME"
-        ) from error
+    answer = run(words, env, "CUDA compiler", "check CUDA_HOME")
     return answer.stdout + answer.stderr

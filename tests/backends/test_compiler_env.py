@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from aot_build.core.action import Action
-from aot_build.core.compiler_env import NEEDS_LIBRARY_PATH, OBEYED
+from aot_build.core.compiler_env import NEEDS_LOADER_PATH, OBEYED
 from aot_build.core.toolchain import Toolchain
 from aot_build.files import StatIndex
 from aot_build.toolchains.cxx import find_cxx
@@ -82,7 +82,7 @@ def test_nothing_but_the_allow_list_reaches_a_compiler(
 def test_a_library_path_reaches_and_keys_what_needs_it(compiling: Any, telling: Path) -> None:
     env, cxx = {"LD_LIBRARY_PATH": f"{compiling.project}/lib"}, compiling.toolchains["cxx"]
     assert compiling.action("cpp", "a.cpp", env=env).env == ()
-    needing = dataclasses.replace(cxx, features=(*cxx.features, NEEDS_LIBRARY_PATH))
+    needing = dataclasses.replace(cxx, features=(*cxx.features, NEEDS_LOADER_PATH))
     compiling.toolchains = {"cxx": dataclasses.replace(needing, command=(str(telling),))}
     action = compiling.action("cpp", "a.cpp", env=env)
     assert dict(action.env) == {"LD_LIBRARY_PATH": "{project}/lib"}

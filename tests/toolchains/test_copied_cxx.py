@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from aot_build.core.compiler_env import NEEDS_LIBRARY_PATH
+from aot_build.core.compiler_env import NEEDS_LOADER_PATH
 from aot_build.files import StatIndex
 from aot_build.toolchains.cxx import find_cxx
 from aot_build.toolchains.driver import libraries
@@ -139,7 +139,7 @@ def test_libraries_that_programs_load(gcc: str, tmp_path: Path) -> None:
     found, needs = libraries([main], env)
     assert "libc.so.6" in found and "libpart.so" not in found and needs == ()
     found, needs = libraries([main], {**env, "LD_LIBRARY_PATH": str(library.parent)})
-    assert found["libpart.so"] == str(library) and needs == (NEEDS_LIBRARY_PATH,)
+    assert found["libpart.so"] == str(library) and needs == (NEEDS_LOADER_PATH,)
     assert libraries([gcc], {**env, "LD_LIBRARY_PATH": str(library.parent)})[1] == (), "not needed"
     assert libraries([__file__], env) == ({}, ())
 

@@ -194,8 +194,9 @@ def lose_outputs(site: Site, a: int, b: int) -> None:
 
 @edit("lose what a build knows of digests and decisions", neutral=True)
 def lose_records(site: Site, a: int, b: int) -> None:
-    for name in choose((("log-v1",), ("digests-v1",), ("outputs-v1", "snapshot-v1")), a):
-        (site.project / "build" / "aot" / name).unlink(missing_ok=True)
+    for name in choose((("log",), ("digests", "contents"), ("outputs", "snapshot")), a):
+        for path in (site.project / "build" / "aot").glob(f"{name}-v*"):
+            path.unlink()
 
 
 @edit("lose or damage blobs")
