@@ -54,6 +54,8 @@ CASES = [
      Edit("add a header earlier on the path", 0, 0), COMPILED),
     ("a link that led nowhere leads elsewhere", (Edit("point a link elsewhere", 1, 2),),
      Edit("point a link elsewhere", 1, 0), BLEND),
+    ("a link that leads nowhere stays one", (Edit("point a link elsewhere", 1, 2),),
+     Edit("touch files", 0, 1), NOTHING),
     ("a searched folder becomes a link", (), Edit("link a folder that is searched", 0, 1), BLEND),
     ("a searched folder is renamed", (), Edit("rename a folder, or back", 0), NOTHING),
     ("and renamed back", (Edit("rename a folder, or back", 0),),
@@ -104,6 +106,8 @@ CASES = [
     # Checkouts and the store
     ("checked out and reverted", (KEEP, Edit("change a header"), Edit("change a module", 0, 5),
      Edit("change a source", 0, 5)), Edit("check out what was put by"), NOTHING),
+    ("the build log is lost", (), Edit("lose what a build knows of digests and decisions", 0),
+     NOTHING),
     ("blobs are lost", (Edit("lose the build folder"),), Edit("lose or damage blobs", 0, 1), None),
     ("blobs and outputs are damaged", (Edit("lose or damage blobs", 0, 0),),
      Edit("lose the build folder"), None),
