@@ -185,13 +185,21 @@ def test_variables_by_value_and_by_role(project: Any) -> None:
     assert changed(project, trace, lambda: project.env.update(UNSET=""))
 
 
+def test_all_variables_by_value_but_for_ambient_ones(project: Any) -> None:
+    trace = Trace(env=("*",))
+    project.env["DEMO"] = "a"
+    assert not changed(project, trace, lambda: project.env.update(TERM="dumb", HOME="/else"))
+    assert changed(project, trace, lambda: project.env.update(DEMO="b"))
+    assert changed(project, trace, lambda: project.env.update(OTHER=""))
+
+
 def test_two_checkouts_give_the_same_answers(project: Any, tmp_path: Path) -> None:
     project.write("a.h", "one")
     project.write("m.py", MODULE)
     project.env = {"PLACE": str(project.folder / "x")}
     trace = Trace(
         files=("{project}/a.h",), modules=("{project}/m.py",), absent=(("{project}", ("b.h",)),),
-        present=("{project}/a.h", "{project}"), listings=("{project}",), env=("PLACE",),
+        present=("{project}/a.h", "{project}"), listings=("{project}",), env=("*", "PLACE"),
     )  # fmt: skip
     other = type(project)(tmp_path / "deeper" / "elsewhere")
     shutil.copytree(project.folder, other.folder)

@@ -168,6 +168,28 @@ def test_a_lost_trace_is_passed_over(builds: Builds, action: Action) -> None:
     assert builds.build(action) == "not in the cache"
 
 
+def test_behind_a_lost_trace_another_is_found(builds: Builds, action: Action) -> None:
+    builds.build(action)
+    builds.project.write("a.h", "two")
+    builds.build(action, Trace(files=("{project}/b.h",)))
+    builds.project.write("a.h", "one")
+    (newest, *_) = builds.store.traces(action_key(action))
+    del builds.store._traces[newest]
+    builds.project.write("b.h", "other")
+    assert builds.probe(action) == "hit"
+
+
+def test_where_settings_are_strict_a_trespass_is_built_again(
+    builds: Builds, action: Action
+) -> None:
+    key = action_key(action, builds.project.reader().closure(TRACE))
+    result = ActionResult((), trespasses=("reads /etc/hosts",))
+    builds.store.publish(action_key(action), TRACE, key, result, Path())
+    assert builds.probe(action) == "hit"
+    decision = Rebuilder(builds.store, builds.project.reader(), strict=True).probe(action)
+    assert str(decision.miss) == "strict: it reads /etc/hosts" and decision.result is None
+
+
 def test_equal_work_under_two_names_is_one_entry(builds: Builds, action: Action) -> None:
     builds.build(action)
     builds.last = None

@@ -1,5 +1,7 @@
 """What a trace is made of, told from the tracer's records; no tracer is needed."""
 
+import dataclasses
+import sys
 from pathlib import Path
 from typing import get_args
 
@@ -99,6 +101,7 @@ def test_looks_that_count(order: WorkOrder) -> None:
     for name in ("read.h", "inc/found.h"):
         (project / name).touch()
     (project / "bare").mkdir()
+    (project / "listed").symlink_to("bare")
     (project / "link").symlink_to("inc")
     (project / "nowhere").symlink_to("gone")
     found = Observed(
@@ -106,8 +109,9 @@ def test_looks_that_count(order: WorkOrder) -> None:
         found={
             str(project), f"{project}/inc", f"{project}/read.h", f"{project}/inc/found.h",
             f"{project}/bare", f"{project}/link", f"{project}/went", order.out_dir, order.scratch,
-            str(project.parent),
+            str(project.parent), f"{project}/listed",
         },
+        listed={f"{project}/listed"},
         missed={f"{project}/nowhere", f"{project}/missed.h"},
     )  # fmt: skip
     names = {path.removeprefix(f"{project}/") for path in found.looked_at(order)}
@@ -123,6 +127,8 @@ def test_programs_that_path_was_searched_for() -> None:
     assert first.programs(search) == {"a"}
     looked = Observed(found={"/one/a"}, missed={"/one/b"})
     assert looked.programs(search) == set()
+    asked = Observed(found={"/two/a"}, missed={"/one/a"})
+    assert asked.programs(search) == {"a"}, "a shell looks before it starts one, or does not"
     later = Observed(ran={"/three/c"}, missed={"/one/c", "/two/c"})
     assert later.programs(search) == {"c"}
     assert Observed(ran={"/three/c"}, missed={"/one/c"}).programs(search) == set()
@@ -133,10 +139,16 @@ def test_programs_that_path_was_searched_for() -> None:
 
 def test_what_lies_inside_is_no_trespass(order: WorkOrder) -> None:
     project = order.roots["project"]
+    link = f"{project}/link"
+    Path(link).symlink_to("../elsewhere")
+    order = dataclasses.replace(
+        order, roots={**order.roots, "toolchain": link}, import_roots=("/opt/import",)
+    )
     inside = {
         f"{project}/a.h", f"{order.out_dir}/x", f"{order.scratch}/x", "/usr/include/stdio.h",
         "/opt/inc/a.h", "/opt/lib/b.so", "/opt/data", "/opt/cc/lib/gcc/x", "/proc/self/maps",
-        f"{Path(project).parent}/beside/t", "/dev/null",
+        f"{Path(project).parent}/beside/t", "/dev/null", f"{sys.prefix}/x.py", "/opt/import/m.py",
+        str(Path(link).resolve() / "a.h"),
     }  # fmt: skip
     written = {f"{order.out_dir}/x", f"{order.scratch}/y", "/dev/null"}
     assert trespasses(order, Observed(read=inside, listed={project}, written=written)) == ()
