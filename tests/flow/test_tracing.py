@@ -104,6 +104,28 @@ def test_a_variable_that_native_code_looks_up(python_kernel):
     assert text_of(project) == "b'2'"
 
 
+def test_a_library_that_the_loader_finds_by_a_variable(python_kernel, tmp_path):
+    script = '"$DEMO_PROGRAM" > "$1/out.txt"'
+    project = python_kernel(
+        SHELL.format(script=script), keys='env = {DEMO_PROGRAM = "%s"}' % (tmp_path / "program")
+    )
+    (tmp_path / "main.c").write_text("int a(); int putchar(int); int main() { putchar(a()); }")
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.c").write_text(f"int a() {{ return '{name[0]}'; }}")
+        library = tmp_path / name / "libpart.so"
+        subprocess.run(
+            ["cc", "-shared", "-fPIC", library.with_name("a.c"), "-o", library], check=True
+        )
+    subprocess.run(["cc", "main.c", "-Lone", "-lpart", "-o", "program"], cwd=tmp_path, check=True)
+    for name in ("one", "two"):
+        project.env["LD_LIBRARY_PATH"] = str(tmp_path / name)
+        assert project.build()["executed"] == 1
+        assert text_of(project) == name[0]
+    project.env["LD_LIBRARY_PATH"] = str(tmp_path / "one")
+    assert project.build()["executed"] == 0 and text_of(project) == "o"
+
+
 def test_a_program_that_comes_to_stand_earlier_on_path(python_kernel, tmp_path):
     project = python_kernel(SHELL.format(script='demo-tool > "$1/out.txt"'))
     for name in ("early", "late"):

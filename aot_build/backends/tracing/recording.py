@@ -19,6 +19,7 @@ from aot_build.backends.tracing.imports import passed_over
 from aot_build.backends.tracing.imprints import IMPRINTS, OWN_PACKAGE
 from aot_build.backends.tracing.listening import absolute, changed_names, listen
 from aot_build.backends.tracing.observed import Observed, Watch, merged
+from aot_build.core.compiler_env import LOADER_PATH
 from aot_build.core.environment import UNRECORDED, WHOLE, is_ambient, reads_all
 from aot_build.core.roles import Roles
 from aot_build.core.trace import Trace
@@ -149,7 +150,8 @@ class Recording:
         set_here = {name for name, _ in self._order.action.env} | changed_names()
         native = {name for name in seen.variables - set_here if not is_ambient(name)}
         whole = {WHOLE} if any(reads_all(os.path.basename(each)) for each in seen.ran) else set()
-        return (self._variables - UNRECORDED) | native | whole
+        loader = {LOADER_PATH} - set_here if _loaded_by_path(seen.read) else set()
+        return (self._variables - UNRECORDED) | native | whole | loader
 
     def _add_imprints(self, used: Iterable[str]) -> None:
         """What packages read that were imported before: as if they had been imported now."""
@@ -241,6 +243,14 @@ def _installed(namespace: dict[str, Any]) -> bool:
     if name.partition(".")[0] == OWN_PACKAGE or not isinstance(path, str):
         return False
     return _in_site_packages(path)
+
+
+def _loaded_by_path(read: Iterable[str]) -> bool:
+    """Whether the loader, which asks nobody for its variables, took a library from a folder that
+    $LD_LIBRARY_PATH names."""
+    named = filter(None, os.environ.get(LOADER_PATH, "").split(os.pathsep))
+    folders = tuple(absolute(folder).rstrip(os.sep) + os.sep for folder in named)
+    return any(path.startswith(folders) and ".so" in os.path.basename(path) for path in read)
 
 
 def _libraries() -> set[str]:
