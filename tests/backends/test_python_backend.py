@@ -202,6 +202,25 @@ def test_a_copy_for_a_subprocess_looks_nothing_up(
     assert os.listdir(bench.out) == ["x"]
 
 
+@pytest.mark.parametrize(
+    ("going", "whole"),
+    [
+        ("[name for name in os.environ if name.startswith('DEMO')]", True),
+        ("sorted(os.environ)", True),
+        ("list(os.environ.values())", True),
+        ("list(os.environ.items())", True),
+        ("len(os.environ), 'DEMO' in os.environ, 'DEMO' in os.environ.keys()", False),
+        ("import subprocess; subprocess.run(['true'], env={**os.environ})", False),
+        ("dict(os.environ), os.environ | {}, os.environ.copy()", False),
+    ],
+)
+def test_whoever_goes_through_all_variables_reads_them_all(
+    bench: Any, going: str, whole: bool
+) -> None:
+    trace = bench.python(f"{going}\nopen(out_dir + '/x', 'w').close()").trace
+    assert ("*" in trace.env) is whole
+
+
 def test_after_a_copy_a_look_up_counts_again(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DEMO_READ", "1")
     body = "list(os.environ)\nos.environ['DEMO_READ']\nopen(out_dir + '/x', 'w').close()"

@@ -144,8 +144,9 @@ def test_a_program_that_comes_to_stand_earlier_on_path(python_kernel, tmp_path):
     assert project.build(PATH=path)["executed"] == 1
     assert text_of(project) == "early\n"
     later = path.replace(f"{tmp_path}/early:", "")
-    assert project.build(PATH=later)["executed"] + project.build(PATH=later)["hits"] >= 1
+    project.build(PATH=later)
     assert text_of(project) == "late\n"
+    assert project.build(PATH=later)["hits"] == 1
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import functools
 import importlib
 import os
 import sys
-from collections.abc import Callable, ItemsView, Iterator, MutableMapping
+from collections.abc import Callable, ItemsView, Iterator, MutableMapping, ValuesView
 from typing import Any, Protocol
 
 from aot_build.backends.tracing import records
@@ -222,6 +222,8 @@ class ListeningEnviron(MutableMapping[str, str]):
         del self._environ[name]
 
     def __iter__(self) -> Iterator[str]:
+        """Copies come here by way of `keys`, which is told by nobody."""
+        _tell_whole(sys._getframe(1).f_globals)
         names = list(self._environ)
         self._copied = names[::-1]
         return iter(names)
@@ -232,9 +234,13 @@ class ListeningEnviron(MutableMapping[str, str]):
     def items(self) -> ItemsView[str, str]:
         """The project's code that goes through all of them reads them all; `subprocess` and
         packages go through them to hand them on."""
-        if _listener is not None and not _of_others(sys._getframe(1).f_globals):
-            _listener.looked_up(WHOLE, None)
+        _tell_whole(sys._getframe(1).f_globals)
         return super().items()
+
+    def values(self) -> ValuesView[str]:
+        """As `items`."""
+        _tell_whole(sys._getframe(1).f_globals)
+        return super().values()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._environ, name)
@@ -252,6 +258,12 @@ class ListeningEnviron(MutableMapping[str, str]):
     def copy(self) -> dict[str, str]:
         """As `os.environ.copy()`: a plain dict."""
         return dict(self._environ)
+
+
+def _tell_whole(by: dict[str, Any]) -> None:
+    """All variables were gone through, by code with these globals."""
+    if _listener is not None and not _of_others(by):
+        _listener.looked_up(WHOLE, None)
 
 
 def _of_others(namespace: dict[str, Any]) -> bool:
