@@ -95,6 +95,17 @@ def test_the_driver_behind_a_script_counts(gcc: str, tmp_path: Path) -> None:
     assert len({before, after, digest_of(env, tmp_path / "index")}) == 3
 
 
+def test_what_a_script_adds_counts(gcc: str, tmp_path: Path) -> None:
+    script, flags = tmp_path / "my-c++", tmp_path / "flags"
+    script.write_text(f'#!/bin/sh\nexec {gcc} $(cat {flags}) "$@"\n')
+    script.chmod(0o755)
+    found = []
+    for words in ("-O1", "-O2 -mavx", "-O1"):
+        flags.write_text(words)
+        found.append(digest_of({"CXX": str(script)}, tmp_path / "index"))
+    assert found[0] == found[2] != found[1]
+
+
 def test_another_linker_counts_where_it_is_chosen(gcc: str, tmp_path: Path) -> None:
     found = find_cxx({**os.environ, "CXX": gcc}, StatIndex().digest)
     assert found.brings((), {}) == {}

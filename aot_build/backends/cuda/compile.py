@@ -11,6 +11,7 @@ from aot_build.backends.cuda.cubin import Cubin, read_cubin
 from aot_build.backends.cuda.places import HERE, Places
 from aot_build.backends.flags import (
     LINK_DEPFILE,
+    WRAPPERS,
     absent_libraries,
     linked,
     named_files,
@@ -183,7 +184,7 @@ def _words(flags: Sequence[str]) -> Iterator[str]:
     """Flags, those among them that are wrapped for the host's compiler laid open."""
     for flag in flags:
         wrapper, _, inside = flag.partition("=")
-        if wrapper in ("-Xcompiler", "--compiler-options"):
+        if wrapper in WRAPPERS:
             yield from inside.split(",")
         else:
             yield flag

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterable
 
 from aot_build.backends.tracing.absences import absences
-from aot_build.backends.tracing.hermetic import DEVICES, trespasses
+from aot_build.backends.tracing.hermetic import nobodys, trespasses
 from aot_build.backends.tracing.observed import Observed, Watch, merged
 from aot_build.core.compiler_env import ASKED
 from aot_build.core.roles import Roles
@@ -34,14 +34,13 @@ class Compilers:
         return WorkReport(trace, gap=seen.gap, trespasses=trespasses(self._order, seen))
 
     def _trace(self, seen: Observed, roles: Roles) -> Trace:
-        own = (self._order.out_dir, self._order.scratch, *DEVICES)
-        nobodys = tuple(folder + os.sep for folder in own)
+        own = tuple(folder + os.sep for folder in nobodys(self._order))
 
         def encoded(paths: Iterable[str]) -> tuple[str, ...]:
             return tuple(sorted({roles.encode(path) for path in counted(paths)}))
 
         def counted(paths: Iterable[str]) -> Iterable[str]:
-            return (path for path in paths if not (path + os.sep).startswith(nobodys))
+            return (path for path in paths if not (path + os.sep).startswith(own))
 
         return Trace(
             files=encoded(path for path in seen.read if os.path.isfile(path)),

@@ -27,6 +27,7 @@ SYSTEM = (
 OWN_FOLDER = str(Path(__file__).absolute().parents[2])
 """This package: in a checkout it lies anywhere."""
 DEVICES = ("/dev", "/proc", "/sys")
+"""What is read from them is no input."""
 HARMLESS = ("ldconfig",)
 """Programs that are most often linked statically, and tell of the system alone."""
 _OPTION = re.compile(r"^(?:@|-[A-Za-z]|-isystem|-iquote|-idirafter|-include)(?=/)")
@@ -34,7 +35,7 @@ _OPTION = re.compile(r"^(?:@|-[A-Za-z]|-isystem|-iquote|-idirafter|-include)(?=/
 
 def trespasses(order: WorkOrder, seen: Observed) -> tuple[str, ...]:
     """What to tell the user, one text for each path; sorted."""
-    own = (order.out_dir, order.scratch, *DEVICES)
+    own = nobodys(order)
     given = (*own, *order.roots.values(), *order.import_roots, *_declared(order))
     readable = (*_standing(), *_folders(given))
     writable = _folders(own)
@@ -45,6 +46,11 @@ def trespasses(order: WorkOrder, seen: Observed) -> tuple[str, ...]:
     if seen.strays:
         told.append("runs a program that the tracer does not reach, which cannot be traced")
     return tuple(sorted(told))
+
+
+def nobodys(order: WorkOrder) -> tuple[str, ...]:
+    """Folders whose files are nobody's input: the action's own, and devices."""
+    return order.out_dir, order.scratch, *DEVICES
 
 
 def _folders(paths: Iterable[str]) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from aot_build.backends.tracing import records
 from aot_build.backends.tracing.absences import absences
-from aot_build.backends.tracing.hermetic import DEVICES, OWN_FOLDER, trespasses
+from aot_build.backends.tracing.hermetic import OWN_FOLDER, nobodys, trespasses
 from aot_build.backends.tracing.imports import passed_over
 from aot_build.backends.tracing.imprints import IMPRINTS, OWN_PACKAGE
 from aot_build.backends.tracing.listening import absolute, changed_names, listen
@@ -31,12 +31,12 @@ class Recording:
 
     def __init__(self, order: WorkOrder) -> None:
         self._order, self._roles = order, Roles(order.roots)
-        # Outputs and scratch are nobody's input; that file names the environment's own place.
-        nobodys = (
-            order.out_dir, order.scratch, *_python_folders(), OWN_FOLDER, *DEVICES,
+        # That file names the environment's own place.
+        ignored = (
+            *nobodys(order), *_python_folders(), OWN_FOLDER,
             os.path.join(sys.prefix, "pyvenv.cfg"), *(p for p in sys.path if p.endswith(".zip")),
         )  # fmt: skip
-        self._ignore = tuple(path.rstrip(os.sep) + os.sep for path in nobodys)
+        self._ignore = tuple(path.rstrip(os.sep) + os.sep for path in ignored)
         self._watch = Watch(order.scratch, programs_only=False)
         self._found: set[str] = set()
         self._opened: Counter[str] = Counter()

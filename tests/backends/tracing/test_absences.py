@@ -23,6 +23,13 @@ def test_by_the_nearest_folder_that_is_there(roles: Roles) -> None:
     )
 
 
+def test_below_a_file(roles: Roles) -> None:
+    Path(roles.roots["project"], "file").touch()
+    assert absences([f"{roles.roots['project']}/file/a.h"], roles) == (
+        ("{project}", ("file/a.h",)),
+    )
+
+
 def test_behind_a_link_that_leads_nowhere(roles: Roles) -> None:
     link = Path(roles.roots["project"], "a.h")
     link.symlink_to("inc/real.h")
