@@ -67,7 +67,7 @@ class ClosureReader:
             files={p: self._file(p) for p in trace.files},
             modules={p: self._module(p) for p in trace.modules},
             present={p: self._present(p) for p in trace.present},
-            absent=dict.fromkeys(self._appeared(trace.absent), True),
+            absent=self._absent(trace.absent),
             listings={p: self._listing(p) for p in trace.listings},
             programs={name: self._program(name) for name in trace.programs},
             distributions={n: self._distribution(n, used) for n, used in trace.distributions},
@@ -96,6 +96,12 @@ class ClosureReader:
             except KeyError:
                 self._looks[path] = None
         return self._looks[path]
+
+    def _absent(self, absences: Absences) -> dict[str, bool | None]:
+        """What is there by now, and what was asked: who asks less must not find the result of who
+        asked more, whose other answers are the same."""
+        asked = {key_digest(absences): None} if absences else {}
+        return asked | dict.fromkeys(self._appeared(absences), True)
 
     def _appeared(self, absences: Absences) -> Iterator[str]:
         """The paths that are there by now."""

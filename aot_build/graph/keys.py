@@ -12,7 +12,7 @@ from functools import cached_property
 from aot_build.core.action import UNKEYED, Action
 from aot_build.digest import key_digest
 
-FORMAT = 1
+FORMAT = 2
 """Part of every key: raise it when the meaning of a keyed field changes."""
 
 KEYED = tuple(f.name for f in dataclasses.fields(Action) if f.name not in UNKEYED)

@@ -85,10 +85,10 @@ def test_what_cannot_be_parsed_counts_by_its_bytes(project: Any, content: bytes)
 
 def test_an_absence_that_ends(project: Any) -> None:
     trace = Trace(absent=(("{project}", ("first/a.h",)),))
-    assert project.reader().closure(trace)["absent"] == {}
+    assert True not in project.reader().closure(trace)["absent"].values()
     assert not changed(project, trace, lambda: project.write("first/b.h", ""))
     assert changed(project, trace, lambda: project.write("first/a.h", ""))
-    assert project.reader().closure(trace)["absent"] == {"{project}/first/a.h": True}
+    assert project.reader().closure(trace)["absent"]["{project}/first/a.h"] is True
 
 
 def test_one_of_many_absences_ends(project: Any) -> None:

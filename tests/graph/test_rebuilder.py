@@ -179,6 +179,17 @@ def test_behind_a_lost_trace_another_is_found(builds: Builds, action: Action) ->
     assert builds.probe(action) == "hit"
 
 
+def test_a_trace_that_asks_less_finds_no_result_of_one_that_asks_more(
+    builds: Builds, action: Action
+) -> None:
+    builds.build(action, dataclasses.replace(TRACE, absent=()))
+    builds.project.write("a.h", "two")  # From here on it asks for another.
+    builds.build(action)
+    assert builds.probe(action) == "hit"
+    builds.project.write("early/a.h", "other")
+    assert builds.probe(action) != "hit"
+
+
 def test_where_settings_are_strict_a_trespass_is_built_again(
     builds: Builds, action: Action
 ) -> None:
