@@ -122,8 +122,13 @@ def test_a_library_that_the_loader_finds_by_a_variable(python_kernel, tmp_path):
         project.env["LD_LIBRARY_PATH"] = str(tmp_path / name)
         assert project.build()["executed"] == 1
         assert text_of(project) == name[0]
-    project.env["LD_LIBRARY_PATH"] = str(tmp_path / "one")
-    assert project.build()["executed"] == 0 and text_of(project) == "o"
+    project.env["LD_LIBRARY_PATH"] = f"{tmp_path}/empty:{tmp_path}/two"
+    (tmp_path / "empty").mkdir()
+    assert project.build()["executed"] == 1
+    (tmp_path / "one" / "libpart.so").rename(tmp_path / "empty" / "libpart.so")
+    told = project.build()
+    assert told["executed"] == 1 and text_of(project) == "o", (told, text_of(project))
+    assert project.build()["executed"] == 0
 
 
 def test_a_program_that_comes_to_stand_earlier_on_path(python_kernel, tmp_path):

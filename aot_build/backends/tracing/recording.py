@@ -142,7 +142,8 @@ class Recording:
     def _looked_for(
         self, seen: Observed, files: set[str], sources: set[str], packages: set[str]
     ) -> set[str]:
-        found = {p for p in files | seen.missed if self._counts(p)}
+        passed = _passed_by_loader(seen.read)
+        found = {p for p in (*files, *seen.missed, *passed) if self._counts(p)}
         return found | self._shadows(sources, packages) | set(self._unfound())
 
     def _looked_up(self, seen: Observed) -> set[str]:
@@ -150,7 +151,9 @@ class Recording:
         set_here = {name for name, _ in self._order.action.env} | changed_names()
         native = {name for name in seen.variables - set_here if not is_ambient(name)}
         whole = {WHOLE} if any(reads_all(os.path.basename(each)) for each in seen.ran) else set()
-        loader = {LOADER_PATH} - set_here if _loaded_by_path(seen.read) else set()
+        inside = tuple(folder + os.sep for folder in _loader_folders())
+        loaded = any(p.startswith(inside) and ".so" in os.path.basename(p) for p in seen.read)
+        loader = {LOADER_PATH} - set_here if loaded else set()
         return (self._variables - UNRECORDED) | native | whole | loader
 
     def _add_imprints(self, used: Iterable[str]) -> None:
@@ -245,12 +248,18 @@ def _installed(namespace: dict[str, Any]) -> bool:
     return _in_site_packages(path)
 
 
-def _loaded_by_path(read: Iterable[str]) -> bool:
-    """Whether the loader, which asks nobody for its variables, took a library from a folder that
-    $LD_LIBRARY_PATH names."""
-    named = filter(None, os.environ.get(LOADER_PATH, "").split(os.pathsep))
-    folders = tuple(absolute(folder).rstrip(os.sep) + os.sep for folder in named)
-    return any(path.startswith(folders) and ".so" in os.path.basename(path) for path in read)
+def _loader_folders() -> list[str]:
+    """Where the loader, which asks nobody for its variables, looks for libraries first."""
+    return [absolute(d) for d in os.environ.get(LOADER_PATH, "").split(os.pathsep) if d]
+
+
+def _passed_by_loader(read: Iterable[str]) -> Iterator[str]:
+    """Where libraries would have come first: the loader's own looks are not seen."""
+    folders = _loader_folders()
+    for folder, name in map(os.path.split, read):
+        if ".so" in name:
+            earlier = folders[: folders.index(folder)] if folder in folders else folders
+            yield from (os.path.join(each, name) for each in earlier)
 
 
 def _libraries() -> set[str]:
