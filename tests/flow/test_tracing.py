@@ -279,6 +279,15 @@ def test_what_compilers_read(cpp, edit):
     assert cpp.build()["executed"] == 0
 
 
+def test_a_header_that_begins_to_ask_for_another(cpp):
+    cpp.build()
+    asks = '#if __has_include("late.h")\n#define A 7\n#else\n#define A 8\n#endif\n'
+    cpp.write({"demo/include/a.h": asks})
+    assert cpp.build()["executed"] == 1
+    cpp.write({"demo/first/late.h": ""})
+    assert cpp.build()["executed"] == 1
+
+
 def test_without_a_c_compiler_the_build_goes_on(python_kernel, tmp_path):
     (tmp_path / "bin").mkdir()
     project = python_kernel("    open(out_dir + '/out.txt', 'w').write('x')\n")
