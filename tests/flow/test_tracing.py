@@ -1,5 +1,6 @@
 """What only the tracer sees: programs that actions start, native code, looks that open nothing."""
 
+import json
 import os
 import subprocess
 import sys
@@ -124,6 +125,24 @@ def test_a_program_that_comes_to_stand_earlier_on_path(python_kernel, tmp_path):
     later = path.replace(f"{tmp_path}/early:", "")
     assert project.build(PATH=later)["executed"] + project.build(PATH=later)["hits"] >= 1
     assert text_of(project) == "late\n"
+
+
+def test_the_stand_in_for_an_old_make_is_nobodys_input(python_kernel, tmp_path):
+    """Each build writes it anew into a folder of its own."""
+    old = tmp_path / "bin" / "make"
+    old.parent.mkdir()
+    old.write_text("#!/bin/sh\necho GNU Make 4.3\n")
+    old.chmod(0o755)
+    path = f"{old.parent}:{os.environ['PATH']}"
+    for name, executed in (("one", 1), ("two", 0)):
+        project = python_kernel(SHELL.format(script='make > "$1/out.txt"'), name)
+        summary = tmp_path / f"{name}.json"
+        told = project.command("build", PATH=path, AOT_BUILD_SUMMARY=str(summary))
+        assert json.loads(summary.read_text())["executed"] == executed
+        assert "edited" not in told.stderr
+    old.write_text("#!/bin/sh\necho GNU Make 4.2\n")
+    assert project.build(PATH=path)["executed"] == 1
+    assert text_of(project) == "GNU Make 4.2\n"
 
 
 @pytest.mark.parametrize(

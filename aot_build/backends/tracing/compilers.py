@@ -34,8 +34,8 @@ class Compilers:
         return WorkReport(trace, gap=seen.gap, trespasses=trespasses(self._order, seen))
 
     def _trace(self, seen: Observed, roles: Roles) -> Trace:
-        own = (self._order.out_dir, self._order.scratch, *DEVICES)
-        nobodys = tuple(folder + os.sep for folder in own)
+        own = (self._order.out_dir, self._order.scratch, self._order.tools, *DEVICES)
+        nobodys = tuple(folder + os.sep for folder in own if folder)
 
         def encoded(paths: Iterable[str]) -> tuple[str, ...]:
             return tuple(sorted({roles.encode(path) for path in counted(paths)}))

@@ -32,10 +32,10 @@ class Recording:
         self._order, self._roles = order, Roles(order.roots)
         # Outputs and scratch are nobody's input; that file names the environment's own place.
         nobodys = (
-            order.out_dir, order.scratch, *_python_folders(), OWN_FOLDER, *DEVICES,
+            order.out_dir, order.scratch, order.tools, *_python_folders(), OWN_FOLDER, *DEVICES,
             os.path.join(sys.prefix, "pyvenv.cfg"), *(p for p in sys.path if p.endswith(".zip")),
         )  # fmt: skip
-        self._ignore = tuple(path.rstrip(os.sep) + os.sep for path in nobodys)
+        self._ignore = tuple(path.rstrip(os.sep) + os.sep for path in nobodys if path)
         self._watch = Watch(order.scratch, programs_only=False)
         self._found: set[str] = set()
         self._opened: Counter[str] = Counter()
