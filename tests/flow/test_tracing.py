@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -143,6 +144,20 @@ def test_the_stand_in_for_an_old_make_is_nobodys_input(python_kernel, tmp_path):
     old.write_text("#!/bin/sh\necho GNU Make 4.2\n")
     assert project.build(PATH=path)["executed"] == 1
     assert text_of(project) == "GNU Make 4.2\n"
+
+
+def test_the_folders_of_path_are_nobodys_input(python_kernel, tmp_path):
+    """Those of an isolated build have another name the next time."""
+    look = "os.path.isdir(folder), os.path.isdir(os.path.dirname(folder))"
+    project = python_kernel(
+        f"    import os\n    for folder in os.get_exec_path():\n        {look}\n"
+        "    open(out_dir + '/out.txt', 'w').write('x')\n"
+    )
+    for number, executed in enumerate((1, 0)):
+        folder = tmp_path / f"isolated-{number}" / "bin"
+        folder.mkdir(parents=True)
+        assert project.build(PATH=f"{folder}:{os.environ['PATH']}")["executed"] == executed
+        shutil.rmtree(folder.parent)
 
 
 @pytest.mark.parametrize(
