@@ -226,6 +226,19 @@ def test_undeclared_reads_are_reported_and_fail_where_settings_are_strict(
     assert project.command("build", **env, AOT_BUILD_STRICT="1").returncode == 0
 
 
+def test_what_lies_in_the_home_of_another_user_is_another_file(python_kernel, tmp_path):
+    project = python_kernel(
+        "    import pathlib\n    text = (pathlib.Path.home() / 'demo.cfg').read_text()\n"
+        "    pathlib.Path(out_dir, 'out.txt').write_text(text)\n"
+    )
+    for name in ("one", "two", "one"):
+        home = tmp_path / "home" / name
+        home.mkdir(parents=True, exist_ok=True)
+        (home / "demo.cfg").write_text(name)
+        project.build(HOME=str(home))
+        assert text_of(project) == name
+
+
 def test_writes_outside_the_output_folder_are_reported(python_kernel):
     project = python_kernel(
         "    import pathlib\n    here = pathlib.Path(__file__).parent\n"
