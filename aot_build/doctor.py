@@ -5,9 +5,12 @@ import importlib.metadata
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
+from aot_build.backends.tracing.library import build, c_compiler
 from aot_build.errors import EnvironmentProblem
 from aot_build.files import StatIndex
 from aot_build.toolchains.cxx import find_cxx
@@ -84,7 +87,8 @@ def examine(env: Mapping[str, str]) -> list[Finding]:
     """Every tool, found or not, in the order in which builds need them."""
     programs = [_program(name, env, *told) for name, told in PROGRAMS.items()]
     packages = [_package(name, env, *told) for name, told in PACKAGES.items()]
-    return [_cxx(env), _nvcc(env), *programs, *packages]
+    cxx = _cxx(env)
+    return [cxx, _tracer(env, cxx.where), _nvcc(env), *programs, *packages]
 
 
 def _cxx(env: Mapping[str, str]) -> Finding:
@@ -97,6 +101,16 @@ def _cxx(env: Mapping[str, str]) -> Finding:
     )
     version = f"{found.version} {openmp}"
     return Finding(found.name, found.command[0], version, programs=_programs(found.parts))
+
+
+def _tracer(env: Mapping[str, str], cxx: str) -> Finding:
+    compiler = (c_compiler(env) or (cxx,))[0]
+    with tempfile.TemporaryDirectory() as folder:
+        library = build(Path(folder), env, (cxx,) if cxx else ())
+    if library:
+        return Finding("tracer", compiler, "of reads, compiled and tried")
+    costs = f"it is not seen what the programs read that kernels start ({library.reason})"
+    return Finding("tracer", "", "", costs, "apt-get install gcc (or set CC)")
 
 
 def _nvcc(env: Mapping[str, str]) -> Finding:

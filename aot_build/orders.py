@@ -5,6 +5,7 @@ from pathlib import Path
 import aot_build.runtime
 from aot_build.core.action import STAGE, Action
 from aot_build.core.work import WorkOrder
+from aot_build.execute.tools import FOLDER as TOOLS
 from aot_build.workspace import Workspace
 
 
@@ -21,6 +22,7 @@ def work_order(space: Workspace, action: Action, out: str, scratch: str) -> Work
         out_dir=out,
         scratch=scratch,
         import_roots=tuple(map(str, space.settings.import_roots)),
+        tools=str(space.folder / TOOLS),
         package=space.settings.package,
         runtime=aot_build.runtime.__file__,
     )

@@ -200,8 +200,9 @@ class Workspace:
     @cached_property
     def tracer(self) -> Library:
         """What actions are traced with; where there is none, others have to tell."""
-        folder = (self.settings.cache_dir if self.cached else self.work) / TRACERS
-        return find_tracer(self.settings, self.env, folder, self.toolchains, self.emit)
+        places = [self.settings.cache_dir, self.folder] if self.cached else [self.folder]
+        folders = [place / TRACERS for place in places]
+        return find_tracer(self.settings, self.env, folders, self.toolchains, self.emit)
 
     @cached_property
     def executor(self) -> Executor:

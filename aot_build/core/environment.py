@@ -19,13 +19,20 @@ _AMBIENT = re.compile(
     # The screen, the user, the user's language.
     r"LANG|LANGUAGE|LC_\w+|TZ|TERM\w*|COLORTERM|CLICOLOR\w*|\w+_COLORS?|FORCE_COLOR|SHELL|SHLVL"
     r"|DISPLAY|EDITOR|VISUAL|PAGER|LESS\w*|MAIL|HOSTTYPE|HIST\w+|SSH_\w+|XDG_\w+|DBUS_\w+|TMUX\w*"
+    # Terminals, desktops and sessions: they number themselves.
+    r"|WINDOWID|WAYLAND_\w+|XAUTHORITY|SESSION_MANAGER|DESKTOP_\w+|STY|VTE_\w+|GNOME_\w+"
+    r"|KONSOLE_\w+|ITERM_\w+|KITTY_\w+|WEZTERM_\w+|ALACRITTY_\w+|ZELLIJ\w*|VSCODE_\w+|WT_\w+|WSL\w*"
+    r"|SUDO_\w+|GPG_\w+|SYSTEMD_\w+|MANAGERPID|MEMORY_PRESSURE_\w+"
     # Loaders and libraries of the system.
     r"|LD_\w+|MALLOC_\w+|GLIBC_TUNABLES|POSIXLY_CORRECT|NLSPATH|LOCPATH|CHARSET|OUTPUT_CHARSET"
     r"|TEXTDOMAIN\w*|GCONV_PATH|BASH\w*|ENV|CDPATH|IFS|PS\d|COLLECT_\w+|_\w*"
     # Front ends, interpreters, test runners.
     r"|AOT_\w+|PIP_\w+|UV_\w+|PEP517_\w+|VIRTUAL_ENV\w*|CONDA_\w+|PYENV_\w+|PYTHON\w+|PYTEST_\w+"
-    r"|COVERAGE_\w+|CI|CI_\w+|GITHUB_\w+|GITLAB_\w+|RUNNER_\w+|BUILDKITE\w*|JENKINS_\w+|JOB_\w+"
+    r"|COVERAGE_\w+|TOX_\w+|NOX_\w+|CIBW_\w+|CIBUILDWHEEL|CI|CI_\w+|GITHUB_\w+|ACTIONS_\w+"
+    r"|GITLAB_\w+|RUNNER_\w+|BUILDKITE\w*|JENKINS_\w+|JOB_\w+"
     r"|BUILD_(?:ID|NUMBER|URL|TAG)|TRAVIS\w*|CIRCLE\w*|INVOCATION_ID|JOURNAL_STREAM"
+    # Batch systems; what distutils sets for whatever runs below it.
+    r"|SLURM\w*|PBS_\w+|LSB_\w+|KUBERNETES_\w+|PLAT"
 )
 _READ_ALL = re.compile(
     r"(?:[bdkz]?a?sh|ksh\d*|mksh|busybox|python[\d.]*|pypy[\d.]*|perl[\d.]*|ruby[\d.]*|node|lua[\d.]*"

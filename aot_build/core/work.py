@@ -20,6 +20,8 @@ class WorkOrder:
     """Empty and existing; deleted afterwards. TMPDIR points here."""
     import_roots: tuple[str, ...] = ()
     """Put first on `sys.path` of Python actions."""
+    tools: str = ""
+    """Folder of the stand-ins for build tools, which each build writes for itself: no input."""
     package: str = ""
     """Import package that the result will ship in."""
     runtime: str = ""

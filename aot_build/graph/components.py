@@ -113,6 +113,15 @@ def flatten(closure: Closure, version: Mapping[str, str] | None = None) -> dict[
     return flat
 
 
+def asked(closure: Closure) -> set[str]:
+    """The names of all questions of a closure, however they are answered."""
+    return {
+        f"{SINGULAR.get(category, category)} {path}"
+        for category, answers in closure.items()
+        for path in answers  # type: ignore[attr-defined]
+    }
+
+
 def changes_of_parts(was: Mapping[str, str], now: Mapping[str, str]) -> list[Change]:
     """What of an action's own components is not what it was, what people choose first."""
     differing = (n for n in sorted(was.keys() | now.keys()) if was.get(n) != now.get(n))

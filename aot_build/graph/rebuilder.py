@@ -1,6 +1,6 @@
 """Decides *whether* an action runs, and says why where the decision is made."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from aot_build.core.action import Action
@@ -12,6 +12,7 @@ from aot_build.digest import key_digest
 from aot_build.graph.closure import ClosureReader
 from aot_build.graph.components import (
     TOOL,
+    asked,
     changes_of_answers,
     changes_of_parts,
     changes_of_tools,
@@ -95,21 +96,26 @@ class Rebuilder:
         if last is None:
             return NEVER_BUILT if closure is None else OTHER_INPUTS
         changes = changes_of_parts(last.components, self._components(action))
-        now = self._answers(action, closure, last)
         if any(change.component == "toolchain" for change in changes):
             changes = self._with_tools(changes, action, last)
-        if now is not None:
-            changes += self._compare(last.closure, now)
+        changes += self._changes_of_closure(action, closure, last)
         return Miss.of(changes) if changes else EVICTED
 
-    def _answers(
+    def _changes_of_closure(
         self, action: Action, closure: Closure | None, last: Record
-    ) -> dict[str, str] | None:
-        """What the last build asked, as it is answered now; else what another trace asks."""
+    ) -> Sequence[Change]:
+        """What the last build asked, as it is answered now; where its trace was not kept, as much
+        of that as another trace asks as well."""
         trace = self._store.trace(last.trace) if last.trace else None
         if trace is not None:
-            closure = self._closures.closure(trace, last.trace)
-        return None if closure is None else self._flat(action, closure)
+            own = self._closures.closure(trace, last.trace)
+            return self._compare(last.closure, self._flat(action, own))
+        if closure is None:
+            return ()
+        was, now, names = last.closure, self._flat(action, closure), asked(closure)
+        found = changes_of_answers({name: was[name] for name in was if name in names}, now)
+        # What that build did not ask was not absent then. An absence that holds is not recorded.
+        return [c for c in found if c.component in was or c.family == "absent"]
 
     def _compare(self, was: dict[str, str], now: dict[str, str]) -> tuple[Change, ...]:
         """Both are shared by many variants, and live as long as this."""

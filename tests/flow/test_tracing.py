@@ -1,6 +1,8 @@
 """What only the tracer sees: programs that actions start, native code, looks that open nothing."""
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -84,7 +86,9 @@ def test_a_variable_that_a_shell_expands(python_kernel):
     project = python_kernel(SHELL.format(script='echo "$DEMO_LEVEL" > "$1/out.txt"'))
     project.build(DEMO_LEVEL="1")
     assert project.build(DEMO_LEVEL="1")["executed"] == 0
-    assert project.build(DEMO_LEVEL="1", LC_ALL="C", HOSTNAME="h", COLUMNS="9")["executed"] == 0
+    # Of the user, of a batch system, of distutils: all that runs below it sees that one.
+    around = {"LC_ALL": "C", "HOSTNAME": "h", "COLUMNS": "9", "SLURM_JOB_ID": "7", "PLAT": "linux"}
+    assert project.build(DEMO_LEVEL="1", **around)["executed"] == 0
     assert project.build(DEMO_LEVEL="2")["executed"] == 1
     assert text_of(project) == "2\n"
 
@@ -154,6 +158,38 @@ def test_a_program_that_comes_to_stand_earlier_on_path(python_kernel, tmp_path):
     assert project.build(PATH=later)["hits"] == 1
 
 
+def test_the_stand_in_for_an_old_make_is_nobodys_input(python_kernel, tmp_path):
+    """Each build writes it anew into a folder of its own."""
+    old = tmp_path / "bin" / "make"
+    old.parent.mkdir()
+    old.write_text("#!/bin/sh\necho GNU Make 4.3\n")
+    old.chmod(0o755)
+    path = f"{old.parent}:{os.environ['PATH']}"
+    for name, executed in (("one", 1), ("two", 0)):
+        project = python_kernel(SHELL.format(script='make > "$1/out.txt"'), name)
+        summary = tmp_path / f"{name}.json"
+        told = project.command("build", PATH=path, AOT_BUILD_SUMMARY=str(summary))
+        assert json.loads(summary.read_text())["executed"] == executed
+        assert "edited" not in told.stderr
+    old.write_text("#!/bin/sh\necho GNU Make 4.2\n")
+    assert project.build(PATH=path)["executed"] == 1
+    assert text_of(project) == "GNU Make 4.2\n"
+
+
+def test_the_folders_of_path_are_nobodys_input(python_kernel, tmp_path):
+    """Those of an isolated build have another name the next time."""
+    look = "os.path.isdir(folder), os.path.isdir(os.path.dirname(folder))"
+    project = python_kernel(
+        f"    import os\n    for folder in os.get_exec_path():\n        {look}\n"
+        "    open(out_dir + '/out.txt', 'w').write('x')\n"
+    )
+    for number, executed in enumerate((1, 0)):
+        folder = tmp_path / f"isolated-{number}" / "bin"
+        folder.mkdir(parents=True)
+        assert project.build(PATH=f"{folder}:{os.environ['PATH']}")["executed"] == executed
+        shutil.rmtree(folder.parent)
+
+
 @pytest.mark.parametrize(
     ("look", "edit", "expected"),
     [
@@ -216,6 +252,19 @@ def test_undeclared_reads_are_reported_and_fail_where_settings_are_strict(
     assert f"reads {outside}" in failed.stderr and "hint: " in failed.stderr
     project.edit("pyproject.toml", "configs", f'env = {{ DATA = "{outside}" }}\nconfigs')
     assert project.command("build", **env, AOT_BUILD_STRICT="1").returncode == 0
+
+
+def test_what_lies_in_the_home_of_another_user_is_another_file(python_kernel, tmp_path):
+    project = python_kernel(
+        "    import pathlib\n    text = (pathlib.Path.home() / 'demo.cfg').read_text()\n"
+        "    pathlib.Path(out_dir, 'out.txt').write_text(text)\n"
+    )
+    for name in ("one", "two", "one"):
+        home = tmp_path / "home" / name
+        home.mkdir(parents=True, exist_ok=True)
+        (home / "demo.cfg").write_text(name)
+        project.build(HOME=str(home))
+        assert text_of(project) == name
 
 
 def test_writes_outside_the_output_folder_are_reported(python_kernel):

@@ -201,6 +201,19 @@ def test_where_settings_are_strict_a_trespass_is_built_again(
     assert str(decision.miss) == "strict: it reads /etc/hosts" and decision.result is None
 
 
+def test_what_only_another_trace_asks_has_not_appeared(builds: Builds, action: Action) -> None:
+    """The last build's own trace was not kept: a file was edited while it ran."""
+    other = dataclasses.replace(TRACE, files=("{project}/a.h", "{project}/b.h"))
+    builds.project.write("b.h", "of the other")
+    builds.build(action, other)
+    one = Rebuilder(builds.store, builds.project.reader())
+    builds.last = one.record(one.probe(action), TRACE, None, 1.0)
+    builds.project.write("a.h", "two")
+    assert builds.probe(action).startswith("file {project}/a.h: ")
+    decision = Rebuilder(builds.store, builds.project.reader()).probe(action, builds.last)
+    assert decision.miss is not None and len(decision.miss.changes) == 1
+
+
 def test_equal_work_under_two_names_is_one_entry(builds: Builds, action: Action) -> None:
     builds.build(action)
     builds.last = None

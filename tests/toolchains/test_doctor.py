@@ -51,6 +51,13 @@ def test_the_assembler_that_triton_really_runs(tmp_path: Path) -> None:
     assert {p.name: p for p in finding("triton", TRITON_PTXAS_PATH="/absent").programs} == found
 
 
+@pytest.mark.compiler
+def test_the_tracer_is_tried(tmp_path: Path) -> None:
+    assert finding("tracer").where
+    lacking = finding("tracer", PATH=str(tmp_path), CC="", CXX="")
+    assert not lacking.where and "no C compiler" in lacking.costs
+
+
 def test_as_json() -> None:
     words = [sys.executable, "-m", "aot_build", "doctor", "--json"]
     said = subprocess.run(words, capture_output=True, text=True, check=True).stdout

@@ -49,8 +49,10 @@ def trespasses(order: WorkOrder, seen: Observed) -> tuple[str, ...]:
 
 
 def nobodys(order: WorkOrder) -> tuple[str, ...]:
-    """Folders whose files are nobody's input: the action's own, and devices."""
-    return order.out_dir, order.scratch, *DEVICES
+    """Folders whose files are nobody's input: the action's own, what the build writes for it, and
+    devices."""
+    tools = (order.tools,) if order.tools else ()
+    return order.out_dir, order.scratch, *tools, *DEVICES
 
 
 def _folders(paths: Iterable[str]) -> tuple[str, ...]:

@@ -61,7 +61,7 @@ def build(folder: Path, env: Mapping[str, str], command: Sequence[str] = ()) -> 
     """
     if not sys.platform.startswith("linux"):
         return Library("", f"there is no LD_PRELOAD of this kind on {sys.platform}")
-    compiler = _compiler(env) or tuple(command)
+    compiler = c_compiler(env) or tuple(command)
     if not compiler:
         return Library("", f"no C compiler: none of $CC, {', '.join(COMPILERS)} is on PATH")
     try:
@@ -79,7 +79,8 @@ def preloaded(env: Mapping[str, str], library: Library) -> dict[str, str]:
     return {**env, PRELOAD_VARIABLE: ":".join([library.path, *others])}
 
 
-def _compiler(env: Mapping[str, str]) -> tuple[str, ...]:
+def c_compiler(env: Mapping[str, str]) -> tuple[str, ...]:
+    """The first of $CC, cc, gcc, clang on PATH, with its words; nothing where there is none."""
     search = env.get("PATH", os.defpath)
     for words in (shlex.split(env.get("CC", "")), *([name] for name in COMPILERS)):
         if words and (found := shutil.which(words[0], path=search)):

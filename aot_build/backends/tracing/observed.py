@@ -158,9 +158,13 @@ class Watch:
 
 
 def known_folders(order: WorkOrder) -> set[str]:
-    """The roots, an action's own folders, and all that these lie in: that they are there, whoever
-    goes through a path by its parts will see, and it says nothing."""
-    own = (*order.roots.values(), order.out_dir, order.scratch)
+    """The roots, an action's own folders, those of PATH, and all that these lie in: that they are
+    there, whoever goes through a path by its parts will see, and it says nothing.
+
+    What is found in the folders of PATH counts, wherever it is; each isolated build has its own.
+    """
+    search = map(os.path.abspath, os.get_exec_path())
+    own = (*order.roots.values(), order.out_dir, order.scratch, *search)
     return {*own, *_around(own)}
 
 

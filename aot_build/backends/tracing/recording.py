@@ -116,7 +116,7 @@ class Recording:
             absent=absences(self._looked_for(seen, files, sources, set(packages)), self._roles),
             listings=self._encode(p for p in seen.listed if self._counts(p) and os.path.isdir(p)),
             programs=tuple(sorted(seen.programs(os.get_exec_path()))),
-            env=tuple(sorted(self._looked_up(seen))),
+            env=tuple(sorted(self._looked_up(seen) | _home(told))),
         )
         for top in self._sought_in_vain():
             packages.setdefault(top, set())
@@ -238,6 +238,13 @@ def _python_folders() -> set[str]:
     return {os.path.realpath(paths[n]) for n in ("stdlib", "platstdlib")} | {
         paths[n] for n in ("stdlib", "platstdlib")
     }
+
+
+def _home(trespasses: Iterable[str]) -> set[str]:
+    """`HOME`, where the action read what the user keeps there: another home is another file."""
+    home = os.path.abspath(os.environ.get("HOME") or os.sep)
+    reads = home != os.sep and any(each.startswith(f"reads {home}{os.sep}") for each in trespasses)
+    return {"HOME"} if reads else set()
 
 
 def _installed(namespace: dict[str, Any]) -> bool:

@@ -5,11 +5,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from aot_build.backends.tracing import library
 from aot_build.backends.tracing.library import Library, build, preloaded
+from aot_build.tracers import find_tracer
 
 pytestmark = pytest.mark.compiler
 
@@ -130,3 +132,15 @@ def test_it_compiles_without_warnings(tmp_path: Path) -> None:
     text = Path(library.__file__).with_name("tracer.c")
     words = ["gcc", *library.FLAGS, "-Wall", "-Wextra", "-Werror", text, "-o", tmp_path / "t.so"]
     subprocess.run([*words, "-ldl"], check=True, timeout=100)
+
+
+def test_another_folder_serves_where_the_first_does_not(tmp_path: Path) -> None:
+    """As on a disk that no program may be loaded from."""
+    (tmp_path / "file").touch()
+    told: list[object] = []
+    settings = SimpleNamespace(tracer=True)
+    refused, serving = tmp_path / "file" / "in", tmp_path / "own"
+    found = find_tracer(settings, os.environ, [refused, serving], {}, told.append)
+    assert found.path.startswith(str(serving)) and not told
+    found = find_tracer(settings, os.environ, [refused], {}, told.append)
+    assert not found and len(told) == 1
