@@ -1,9 +1,10 @@
 """What a finished action was seen to read: who owns it, and whether it held while it was read."""
 
+import contextlib
 import dataclasses
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from aot_build.core.action import STAGE, Action
 from aot_build.core.result import Failure
@@ -28,8 +29,11 @@ def inputs_held(space: Workspace, action: Action, trace: Trace, since_ns: int) -
     files = [*space.closures.inputs(trace), *declared]
     changed = [p for p in files if not space.index.held_since(p, since_ns)]
     changed += [p for p in map(space.roles.decode, trace.missing) if os.path.lexists(p)]
-    changed += [p for p in map(space.roles.decode, trace.present) if not _looked_held(p, since_ns)]
-    changed += [p for p in map(space.roles.decode, trace.listings) if not unchanged(p, since_ns)]
+    present = [space.roles.decode(path) for path in trace.present]
+    listed = [space.roles.decode(path) for path in trace.listings]
+    changed += [p for p in present if not _looked_held(p, since_ns)]
+    changed += [p for p in listed if not unchanged(p, since_ns)]
+    changed += _led_elsewhere((*files, *present, *listed), str(space.settings.project), since_ns)
     for path in sorted({*changed} - space.edited):
         space.edited.add(path)
         space.emit(Notice(f"{path} was edited during the build: its results are not kept"))
@@ -77,6 +81,38 @@ def _looked_held(path: str, since_ns: int) -> bool:
             # It leads nowhere, as before: what it would lead to is among what must be absent.
             return True
     return os.path.isdir(path) or unchanged(path, since_ns)
+
+
+def _led_elsewhere(paths: Iterable[str], project: str, since_ns: int) -> Iterator[str]:
+    """Links on the way to the paths that were made since, and folders of the project that were
+    moved: what is found there now may be an old file, and not the one that was read."""
+    known = {os.sep, ""}
+    rest = list(paths)
+    while rest:
+        path = rest.pop()
+        while path not in known:
+            known.add(path)
+            with contextlib.suppress(OSError):
+                found = os.lstat(path)
+                if stat.S_ISLNK(found.st_mode):
+                    leads = os.path.join(os.path.dirname(path), os.readlink(path))
+                    rest.append(os.path.normpath(leads))
+                    moved = found.st_ctime_ns >= since_ns
+                else:
+                    inside = stat.S_ISDIR(found.st_mode) and path.startswith(project + os.sep)
+                    moved = inside and _was_moved(found, since_ns)
+                if moved:
+                    yield path
+            path = os.path.dirname(path)
+
+
+def _was_moved(folder: os.stat_result, since_ns: int) -> bool:
+    """Whether it came to stand where it is; what comes to lie in a folder changes both times.
+
+    Outside of the project a ctime says too little: overlayfs gives a folder a new one where it
+    copies it for somebody who writes further down.
+    """
+    return folder.st_ctime_ns >= since_ns > folder.st_mtime_ns
 
 
 def owned_trace(space: Workspace, report: WorkReport) -> Trace:

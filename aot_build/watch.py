@@ -5,7 +5,7 @@ import itertools
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from aot_build import snapshot
@@ -101,11 +101,11 @@ def _traced_absent(workspace: Workspace, began_ns: int) -> Iterator[tuple[str, S
     decode = workspace.roles.decode
     for folder, names in {(decode(f), n) for trace in workspace.traces for f, n in trace.absent}:
         row = stat_row(folder or os.sep)
-        if len(names) < MANY or _changed(row, began_ns) or is_racy(row, time.time_ns()):
-            yield from ((f"{folder}/{name}", snapshot.ABSENT) for name in names)
-        else:
+        if len(names) >= MANY and not _changed(row, began_ns) and not is_racy(row, time.time_ns()):
             # One look for all of them: what comes to lie in a folder changes its time.
             yield folder, row
+            names = _below_what_is_there(folder, names)
+        yield from ((f"{folder}/{name}", snapshot.ABSENT) for name in names)
     search = workspace.env.get("PATH", os.defpath).split(os.pathsep)
     for name in {name for trace in workspace.traces for name in trace.programs}:
         found = shutil.which(name, path=os.pathsep.join(search))
@@ -116,6 +116,14 @@ def _traced_absent(workspace: Workspace, began_ns: int) -> Iterator[tuple[str, S
                 break
             if not os.path.lexists(candidate):
                 yield candidate, snapshot.ABSENT
+
+
+def _below_what_is_there(folder: str, names: Sequence[str]) -> tuple[str, ...]:
+    """The names that can appear without a change of the folder: below a folder in it that has come
+    since, or where a link in it leads."""
+    heads = {name.partition(os.sep)[0] for name in names if os.sep in name}
+    there = {head for head in heads if os.path.lexists(f"{folder}/{head}")}
+    return tuple(name for name in names if there and name.partition(os.sep)[0] in there)
 
 
 def _listings(workspace: Workspace) -> set[str]:
