@@ -77,8 +77,7 @@ def _changed(row: Stat, since_ns: int) -> bool:
 def _present(workspace: Workspace) -> Iterator[tuple[str, Stat]]:
     workspace.index.digest(str(workspace.settings.project / "pyproject.toml"))
     yield from workspace.index.rows().items()
-    compilers = (path for tool in workspace.toolchains.values() for path in tool.files)
-    for path in (*compilers, *_own_code(), *_listings(workspace)):
+    for path in (*_programs(workspace), *_own_code(), *_listings(workspace)):
         yield path, stat_row(path)
     for path in _looked_at(workspace):
         yield from _look(path)
@@ -87,6 +86,14 @@ def _present(workspace: Workspace) -> Iterator[tuple[str, Stat]]:
         yield path, stat_row(path) if os.path.exists(path) else snapshot.ABSENT
     if workspace.cached:
         yield str(workspace.settings.cache_dir), snapshot.PRESENT
+
+
+def _programs(workspace: Workspace) -> set[str]:
+    """What toolchains are made of; also by the names by which it was found, links most often: one
+    that leads to another compiler has left the file alone that it led to."""
+    tools = workspace.toolchains.values()
+    found = {path for tool in tools for path in tool.files}
+    return found | {path for tool in tools for _, path, _ in tool.parts}
 
 
 def _absent(workspace: Workspace) -> Iterator[tuple[str, Stat]]:

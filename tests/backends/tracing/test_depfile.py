@@ -71,6 +71,7 @@ def test_a_header_could_have_come_from_an_earlier_folder(tree: Tree) -> None:
     trace = tree.trace(["p/src/a.cpp", "p/two/deep/a.h"], ["p/one", "p/two", "p/three"])
     assert set(trace.missing) == {
         "{project}/one/deep/a.h", "{project}/src/deep/a.h", "{project}/two/deep/deep/a.h",
+        "{project}/two/deep/a.h.gch",
     }  # fmt: skip
 
 
