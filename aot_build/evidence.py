@@ -1,9 +1,10 @@
 """What a finished action was seen to read: who owns it, and whether it held while it was read."""
 
+import contextlib
 import dataclasses
 import os
 import stat
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Iterable, Iterator, Sequence, Set
 
 from aot_build.core.action import STAGE, Action
 from aot_build.core.result import Failure
@@ -34,7 +35,8 @@ def inputs_held(space: Workspace, action: Action, trace: Trace, since_ns: int) -
     changed += [p for p in missing if os.path.lexists(p)]
     changed += [p for p in looked_at if not _looked_held(p, missing, since_ns)]
     changed += [p for p in listed if not unchanged(p, since_ns)]
-    changed += [p for p in _ways((*files, *looked_at, *listed)) if _was_put(p, since_ns)]
+    project = str(space.settings.project)
+    changed += _led_elsewhere((*files, *looked_at, *listed), project, since_ns)
     for path in sorted({*changed} - space.edited):
         space.edited.add(path)
         space.emit(Notice(f"{path} was edited during the build: its results are not kept"))
@@ -79,26 +81,36 @@ def _looked_held(path: str, missing: Set[str], since_ns: int) -> bool:
     return os.path.islink(path) and (real in missing or os.path.islink(real))
 
 
-def _ways(paths: Iterable[str]) -> set[str]:
-    """The paths, and all folders that lead to them."""
-    found: set[str] = set()
-    for path in paths:
-        while path not in found:
-            found.add(path)
+def _led_elsewhere(paths: Iterable[str], project: str, since_ns: int) -> Iterator[str]:
+    """Links on the way to the paths that were made since, and folders of the project that were
+    moved: what is found there now may be an old file, and not the one that was read."""
+    known = {os.sep, ""}
+    rest = list(paths)
+    while rest:
+        path = rest.pop()
+        while path not in known:
+            known.add(path)
+            with contextlib.suppress(OSError):
+                found = os.lstat(path)
+                if stat.S_ISLNK(found.st_mode):
+                    leads = os.path.join(os.path.dirname(path), os.readlink(path))
+                    rest.append(os.path.normpath(leads))
+                    moved = found.st_ctime_ns >= since_ns
+                else:
+                    inside = stat.S_ISDIR(found.st_mode) and path.startswith(project + os.sep)
+                    moved = inside and _was_moved(found, since_ns)
+                if moved:
+                    yield path
             path = os.path.dirname(path)
-    return found
 
 
-def _was_put(path: str, since_ns: int) -> bool:
-    """Whether a link or a folder has come to stand there since: what lies behind it may be old."""
-    try:
-        found = os.lstat(path)
-    except OSError:
-        return False
-    if stat.S_ISLNK(found.st_mode):
-        return found.st_ctime_ns >= since_ns
-    # What comes to lie in a folder changes both times of it; a new name of its own, only one.
-    return stat.S_ISDIR(found.st_mode) and found.st_ctime_ns >= since_ns > found.st_mtime_ns
+def _was_moved(folder: os.stat_result, since_ns: int) -> bool:
+    """Whether it came to stand where it is; what comes to lie in a folder changes both times.
+
+    Outside of the project a ctime says too little: overlayfs gives a folder a new one where it
+    copies it for somebody who writes further down.
+    """
+    return folder.st_ctime_ns >= since_ns > folder.st_mtime_ns
 
 
 def owned_trace(space: Workspace, report: WorkReport) -> Trace:

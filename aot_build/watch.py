@@ -5,7 +5,7 @@ import itertools
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from aot_build import snapshot
@@ -77,8 +77,7 @@ def _changed(row: Stat, since_ns: int) -> bool:
 def _present(workspace: Workspace) -> Iterator[tuple[str, Stat]]:
     workspace.index.digest(str(workspace.settings.project / "pyproject.toml"))
     yield from workspace.index.rows().items()
-    compilers = (path for tool in workspace.toolchains.values() for path in tool.files)
-    for path in (*compilers, *_own_code(), *_listings(workspace)):
+    for path in (*_programs(workspace), *_own_code(), *_listings(workspace)):
         yield path, stat_row(path)
     for path in _looked_at(workspace):
         yield from _look(path)
@@ -87,6 +86,14 @@ def _present(workspace: Workspace) -> Iterator[tuple[str, Stat]]:
         yield path, stat_row(path) if os.path.exists(path) else snapshot.ABSENT
     if workspace.cached:
         yield str(workspace.settings.cache_dir), snapshot.PRESENT
+
+
+def _programs(workspace: Workspace) -> set[str]:
+    """What toolchains are made of; also by the names by which it was found, links most often: one
+    that leads to another compiler has left the file alone that it led to."""
+    tools = workspace.toolchains.values()
+    found = {path for tool in tools for path in tool.files}
+    return found | {path for tool in tools for _, path, _ in tool.parts}
 
 
 def _absent(workspace: Workspace) -> Iterator[tuple[str, Stat]]:
@@ -101,11 +108,11 @@ def _traced_absent(workspace: Workspace, began_ns: int) -> Iterator[tuple[str, S
     decode = workspace.roles.decode
     for folder, names in {(decode(f), n) for trace in workspace.traces for f, n in trace.absent}:
         row = stat_row(folder or os.sep)
-        if len(names) < MANY or _changed(row, began_ns) or is_racy(row, time.time_ns()):
-            yield from ((f"{folder}/{name}", snapshot.ABSENT) for name in names)
-        else:
+        if len(names) >= MANY and not _changed(row, began_ns) and not is_racy(row, time.time_ns()):
             # One look for all of them: what comes to lie in a folder changes its time.
             yield folder, row
+            names = _below_what_is_there(folder, names)
+        yield from ((f"{folder}/{name}", snapshot.ABSENT) for name in names)
     search = workspace.env.get("PATH", os.defpath).split(os.pathsep)
     for name in {name for trace in workspace.traces for name in trace.programs}:
         found = shutil.which(name, path=os.pathsep.join(search))
@@ -116,6 +123,14 @@ def _traced_absent(workspace: Workspace, began_ns: int) -> Iterator[tuple[str, S
                 break
             if not os.path.lexists(candidate):
                 yield candidate, snapshot.ABSENT
+
+
+def _below_what_is_there(folder: str, names: Sequence[str]) -> tuple[str, ...]:
+    """The names that can appear without a change of the folder: below a folder in it that has come
+    since, or where a link in it leads."""
+    heads = {name.partition(os.sep)[0] for name in names if os.sep in name}
+    there = {head for head in heads if os.path.lexists(f"{folder}/{head}")}
+    return tuple(name for name in names if there and name.partition(os.sep)[0] in there)
 
 
 def _listings(workspace: Workspace) -> set[str]:

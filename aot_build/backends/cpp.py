@@ -15,6 +15,7 @@ from aot_build.backends.command import command_env, keyed_env, run
 from aot_build.backends.flags import (
     LINK_DEPFILE,
     absent_libraries,
+    absent_programs,
     brought,
     linked,
     named_files,
@@ -129,8 +130,11 @@ def _told(order: WorkOrder, depfiles: list[Path]) -> Trace:
     params, roles, scratch = dict(order.action.params), Roles(order.roots), Path(order.scratch)
     folders = searched(order.action, params, params["flags"], roles)
     trace = trace_of_depfiles(depfiles, folders, roles, scratch)
-    read = linked(scratch) | named_files((*params["flags"], *params["link-flags"]), roles)
-    return extended(trace, read, absent_libraries(params["link-flags"], roles), roles)
+    flags = (*params["flags"], *params["link-flags"])
+    read = linked(scratch) | named_files(flags, roles)
+    missed = absent_libraries(params["link-flags"], roles)
+    missed |= absent_programs(flags, dict(order.action.env), roles)
+    return extended(trace, read, missed, roles)
 
 
 def _compile_words(

@@ -29,6 +29,8 @@ APART = (
 """Options among them whose value may be the next word."""
 BRINGING_ENV = ("COMPILER_PATH", "GCC_EXEC_PREFIX", "PATH", "LIBRARY_PATH", "LD_LIBRARY_PATH")
 """Variables that bring other programs into play where a kernel sets them."""
+RUN = ("as", "ld", "cc1plus", "collect2", "lto1", "lto-wrapper")
+"""What a compiler looks for in a folder of programs."""
 WRAPPERS = ("-Xcompiler", "--compiler-options")
 FILES_OF_WORDS = ("--options-file", "-optf")
 DEEPEST = 8
@@ -61,6 +63,20 @@ def _spelled(words: Iterable[str], depth: int = 0) -> Iterator[str]:
             yield from _spelled(_words_in(name), depth + 1) if depth < DEEPEST else ()
         else:
             yield word
+
+
+def _with_named(words: Iterable[str], depth: int = 0) -> Iterator[str]:
+    """Words, and behind those that name a response file what that holds."""
+    before = ""
+    for word in words:
+        yield word
+        option, _, value = word.partition("=")
+        name = word[1:] if word.startswith("@") else value if option in FILES_OF_WORDS else ""
+        if before in FILES_OF_WORDS:
+            name = word
+        if name and depth < DEEPEST:
+            yield from _with_named(_words_in(name), depth + 1)
+        before = word
 
 
 def _joined(words: Iterable[str]) -> Iterator[str]:
@@ -111,11 +127,22 @@ def absent_libraries(flags: Iterable[str], roles: Roles) -> set[str]:
     return {os.path.normpath(p) for p in paths if os.path.isabs(p) and not os.path.lexists(p)}
 
 
+def absent_programs(flags: Iterable[str], env: Mapping[str, str], roles: Roles) -> set[str]:
+    """Where the compiler would find what it runs in a folder named by `-B` or `COMPILER_PATH`, and
+    does not."""
+    words = _joined(_spelled(map(roles.expand, flags)))
+    folders = [word[2:] for word in words if word.startswith("-B")]
+    folders += roles.expand(env.get("COMPILER_PATH", "")).split(os.pathsep)
+    paths = {os.path.normpath(f"{d}/{name}") for d in folders if os.path.isabs(d) for name in RUN}
+    return {path for path in paths if not os.path.lexists(path)}
+
+
 def named_files(flags: Iterable[str], roles: Roles) -> set[str]:
-    """Files that a flag names: response files, version scripts, profiles, plug-ins."""
+    """Files that a flag names, or a response file: version scripts, profiles, plug-ins, response
+    files themselves."""
     found: set[str] = set()
-    for flag in flags:
-        words = re.split(r"[=,]", roles.expand(flag))
+    for word in _with_named(map(roles.expand, flags)):
+        words = re.split(r"[=,]", word)
         for candidate in (c for word in words for c in (word, word.lstrip("@"), word[2:])):
             if os.path.isabs(candidate) and os.path.isfile(candidate):
                 found.add(candidate)

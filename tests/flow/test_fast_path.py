@@ -117,6 +117,45 @@ def test_what_changes_nothing_is_fresh(project, name):
     assert project.artifacts() == before
 
 
+SEARCHES = (
+    "".join(f'#if __has_include("none{n}.h")\n#endif\n' for n in range(20))
+    + """\
+#if __has_include("later/w.h")
+#include "later/w.h"
+#endif
+#if __has_include("link/w.h")
+#include "link/w.h"
+#endif
+#ifndef W
+#define W 1
+#endif
+extern "C" T scale(T x) { return x * BLOCK * W; }
+"""
+)
+
+
+@pytest.mark.parametrize("place", ["demo/first/later", "demo/elsewhere"])
+def test_what_appears_below_a_folder_that_stays_as_it_is(project, place):
+    """Many absent files are watched by the folder that they would lie in: not those further down
+    in a folder that has come meanwhile, nor those where a link in it leads."""
+    project.write({"demo/scale.cpp": SEARCHES})
+    (project.path / "demo/first/link").symlink_to("../elsewhere")
+    project.build()
+    project.write({"demo/first/later/other.h": ""})
+    settle(project)
+    project.write({f"{place}/w.h": "#define W 2\n"})
+    assert not is_fresh(project)
+    assert project.build()["executed"] == 4
+
+
+def test_a_link_that_leads_nowhere_is_no_edit(project):
+    project.edit("demo/scale.cpp", "#include", '#if __has_include("none.h")\n#endif\n#include')
+    (project.path / "demo/first/none.h").symlink_to("nowhere.h")
+    settle(project)
+    project.write({"demo/first/nowhere.h": ""})
+    assert not is_fresh(project)
+
+
 def test_a_fresh_build_reports_as_a_full_one_does(project, tmp_path):
     settle(project)
     path = tmp_path / "summary.json"

@@ -13,6 +13,7 @@ from aot_build.backends.flags import (
     LINK_DEPFILE,
     WRAPPERS,
     absent_libraries,
+    absent_programs,
     linked,
     named_files,
     searched,
@@ -141,8 +142,11 @@ class Compile:
         named = searched(self._order.action, self._params, list(_words(flags)), roles)
         folders = [*named, *self._places.headers]
         trace = trace_of_depfiles(self._depfiles, folders, roles, self._scratch, real)
-        read = linked(self._scratch, real) | named_files((*flags, *link_flags), roles)
-        return extended(trace, read, absent_libraries(link_flags, roles), roles)
+        words = (*flags, *link_flags)
+        read = linked(self._scratch, real) | named_files(words, roles)
+        missed = absent_libraries(link_flags, roles)
+        missed |= absent_programs(words, dict(self._order.action.env), roles)
+        return extended(trace, read, missed, roles)
 
     def _metadata(self, cubins: dict[str, Cubin]) -> dict[str, Any]:
         """As the manifest carries it: sizes of parameters are known, their names are not."""

@@ -12,6 +12,7 @@ from aot_build.core.trace import Trace
 
 _WORD = re.compile(r"(?:(?<!\\)(?:\\\\)*\\[ \t]|[^ \t])+")
 _BLANK = re.compile(r"(\\*)\\([ \t])")
+_SOURCES = (".c", ".cc", ".cpp", ".cxx", ".C", ".cu")
 _ASKED = re.compile(rb"__has_include(?:_next)?\s*\(\s*[<\"]([^>\"\n]+)[>\"]")
 
 
@@ -59,6 +60,9 @@ def trace_of_depfiles(
     beside = sorted({os.path.dirname(path) for path in files if path.startswith(own)})
     asked = set(_asked_for([p for p in files if p.startswith((own, *folders))], folders, beside))
     absent = asked | set(_shadows(files, folders, beside))
+    # gcc takes a precompiled header in place of what lies beside it.
+    headers = (p for p in files if p.startswith((own, *folders)) and not p.endswith(_SOURCES))
+    absent |= {f"{path}.gch" for path in headers}
     files += [path for path in asked if os.path.isfile(path)]
     return Trace(
         files=tuple(sorted(set(map(roles.encode, files)))),

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aot_build.backends.tracing import records
-from aot_build.digest import key_digest
+from aot_build.digest import file_digest, key_digest
 from aot_build.files import replacing, write_atomic
 
 LOG_VARIABLE = "AOT_TRACE_LOG"
@@ -95,7 +95,7 @@ def _built(folder: Path, env: Mapping[str, str], compiler: tuple[str, ...]) -> L
     if kept is None:
         folder.mkdir(parents=True, exist_ok=True)
         kept = _compile(path, env, compiler) or _try(path, env)
-        write_atomic(verdict, (kept or _WORKS).encode())
+        write_atomic(verdict, (kept or _works(path)).encode())
     return Library("", kept) if kept else Library(_listable(path))
 
 
@@ -122,12 +122,18 @@ def _sources() -> tuple[tuple[str, bytes], ...]:
     return tuple((path.name, path.read_bytes()) for path in paths)
 
 
+def _works(path: Path) -> str:
+    """What is kept of a library that works. One that was damaged since, as by a power cut, would
+    end every worker that loads it, or be passed over without a word. Raises OSError."""
+    return f"{_WORKS} {file_digest(str(path))}"
+
+
 def _kept(path: Path, verdict: Path) -> str | None:
     """What was found earlier: empty where it works, None where that is to be found out."""
     try:
         said = verdict.read_text()
-        if said == _WORKS:
-            return "" if path.stat().st_size else None
+        if said.startswith(_WORKS):
+            return "" if said == _works(path) else None
         return said if time.time() - verdict.stat().st_mtime < _REFUSED_SECONDS else None
     except OSError:
         return None

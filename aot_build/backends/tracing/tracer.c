@@ -49,6 +49,13 @@ PUBLIC void aot_trace_mute(int by)
     thread_muted += by;
 }
 
+/* A program that was built with AddressSanitizer ends at once where a library comes before the
+   sanitizer's own, unless this says that it may: its runtime finds the first of that name. */
+PUBLIC const char *__asan_default_options(void)
+{
+    return "verify_asan_link_order=0";
+}
+
 __attribute__((constructor)) static void at_start(void)
 {
     log_of_process();

@@ -45,6 +45,16 @@ def test_once_for_each_compiler(tmp_path: Path) -> None:
     assert calls(tmp_path / "bin") == 2
 
 
+@pytest.mark.parametrize("keep", [0, 3000, -1])
+def test_again_where_it_was_damaged(keep: int, tmp_path: Path) -> None:
+    """A power cut may leave its name and not its bytes."""
+    first = Path(build(tmp_path, os.environ).path)
+    whole = first.read_bytes()
+    first.write_bytes(whole[:keep])
+    assert build(tmp_path, os.environ) == Library(str(first))
+    assert first.read_bytes() == whole
+
+
 def test_by_a_compiler_for_another_language(tmp_path: Path) -> None:
     """It must not be linked to the library of that one, which all programs would then load."""
     (tmp_path / "bin").mkdir()

@@ -107,6 +107,17 @@ def test_started(how: str, starting: Tracer) -> None:
     assert log.whole, log.reason
 
 
+def test_a_program_with_a_sanitizer(starting: Tracer) -> None:
+    """It ends at once where anything else was loaded first."""
+    try:
+        starting.compile("reads", READS, "-fsanitize=address")
+    except subprocess.CalledProcessError:
+        pytest.skip("this compiler has no AddressSanitizer")
+    log = starting.run(["./starter", "execle"])
+    assert [path.replace("./", "") for path in starting.below(log)] == ["x reads", "r sub/in"]
+    assert log.whole, log.reason
+
+
 @pytest.mark.parametrize("how", ["execvp", "execvpe", "execlp", "spawnp"])
 def test_searched(how: str, starting: Tracer) -> None:
     """Folders on the search path that lack it, a file that cannot be executed, then the one."""
