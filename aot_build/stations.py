@@ -22,7 +22,6 @@ from aot_build.evidence import fully_known, inputs_held, owned_trace, tell_tresp
 from aot_build.execute.printed import last_lines
 from aot_build.execute.protocol import Job, JobEnd
 from aot_build.execute.scheduler import Limits, Scheduler, State, Task
-from aot_build.files import stamp_ns
 from aot_build.graph.keys import action_key
 from aot_build.graph.rebuilder import Decision
 from aot_build.imports import ImportTask
@@ -264,7 +263,7 @@ class ActionTask(Task):
         return self._locked
 
     def _job(self, slot: int) -> Job | Failure:
-        self._slot, self._began_ns = slot, stamp_ns()
+        self._slot, self._began_ns = slot, self._space.tick_after_opening()
         if self.attempts:
             self._remove_folders()
         for folder in self._folders:

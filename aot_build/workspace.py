@@ -9,6 +9,7 @@ import os
 import secrets
 import shutil
 import sys
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -33,7 +34,7 @@ from aot_build.execute.pool import LocalPool
 from aot_build.execute.protocol import Executor
 from aot_build.execute.scheduler import Tally
 from aot_build.execute.tools import for_workers
-from aot_build.files import StatIndex
+from aot_build.files import StatIndex, stamp_ns
 from aot_build.graph.closure import ClosureReader
 from aot_build.graph.rebuilder import Rebuilder, Surroundings
 from aot_build.locking import locked
@@ -71,6 +72,7 @@ class Workspace:
     """Of a pot of CPU tokens that belongs to whoever asked for the build."""
 
     def __post_init__(self) -> None:
+        self._opened_ns = stamp_ns()
         self.folder = self.settings.project.joinpath(*snapshot.FOLDER)
         (self.folder / "logs").mkdir(parents=True, exist_ok=True)
         self.work, self._work_lock = self._claim_work_folder()
@@ -248,6 +250,13 @@ class Workspace:
         for family, peak in self.history.peaks().items():
             admission.learn(family, max(peak, LEAST))
         return admission
+
+    def tick_after_opening(self) -> int:
+        """Now, as files are stamped. What was edited before this build is older: of two stamps of
+        one tick of the clock nobody knows which came first."""
+        while (now := stamp_ns()) == self._opened_ns:
+            time.sleep(0.001)
+        return now
 
     def next_id(self) -> int:
         """A number that no other action of this build has."""
