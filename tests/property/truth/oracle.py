@@ -102,12 +102,15 @@ class Compile:
         self.lines: list[str] = []
         self.probed: list[tuple[str, str]] = []
         """Each path that was looked for, and what was there."""
+        self.read: list[bytes] = []
+        """The files: what a condition leaves out counts as well."""
 
     def take(self, path: str, depth: int = 0) -> None:
         content = _content(path)
         if content is None or depth > DEEP:
             raise Fails(path)
         self.lines.append(f"file {self._by_role(path)}")
+        self.read.append(content)
         skipping = False
         for line in content.decode().split("\n"):
             if asked := _HAS.match(line):
@@ -154,7 +157,7 @@ def _compiled(site: Site, name: str, target: str, n: int, t: str = "") -> Expect
     head = [f"recorder {IDENTITIES[site.identity]}"]
     macros = [f"-DN={n}", *([f"-DT={t}"] if t else [])]
     flags = [f"-std={STANDARD}", "-fPIC", *macros, *mode_flags(declared.mode, parse_target(target))]
-    text, probed = [*head, "word -shared"], []
+    text, probed, read = [*head, "word -shared"], [], []
     try:
         for source in COMPILED_SOURCES[name]:
             one = Compile(site, folders)
@@ -163,6 +166,7 @@ def _compiled(site: Site, name: str, target: str, n: int, t: str = "") -> Expect
             one.take(f"{project}/{source}")
             text += [*head, *(f"word {word}" for word in [*flags, *words]), *one.lines]
             probed += one.probed
+            read += one.read
         whole = "\n".join([*text, ""])
         if name == "blend" and declared.library:
             whole += _library(project, probed)
@@ -179,7 +183,9 @@ def _compiled(site: Site, name: str, target: str, n: int, t: str = "") -> Expect
         declared.mode,
     )
     files = tuple(line for line in text if line.startswith("file "))
-    return Expected(whole.encode(), (whole, tuple(probed), told), (files, tuple(probed)))
+    return Expected(
+        whole.encode(), (whole, tuple(probed), tuple(read), told), (files, tuple(probed))
+    )
 
 
 COMPILED_SOURCES = {
@@ -225,8 +231,11 @@ def _called(site: Site, name: str, n: int) -> Expected:
         text = _child(demo, n) if name == "child" else _table(site, n, modules)
     except Fails:
         return Expected(None, None)
-    shape = tuple(each.partition(" ")[0] for each in modules), _kind(str(demo / "option"))
-    return Expected(text.encode(), (text, modules, site.declared.mode), shape)
+    option = demo / "option"
+    shape = tuple(each.partition(" ")[0] for each in modules), _kind(str(option))
+    # Whoever looks at a file may go by its size.
+    size = option.stat().st_size if option.is_file() else None
+    return Expected(text.encode(), (text, modules, site.declared.mode, size), shape)
 
 
 def _table(site: Site, n: int, modules: tuple[str, str, str]) -> str:
