@@ -36,7 +36,8 @@ _AMBIENT = re.compile(
 )
 _READ_ALL = re.compile(
     r"(?:[bdkz]?a?sh|ksh\d*|mksh|busybox|python[\d.]*|pypy[\d.]*|perl[\d.]*|ruby[\d.]*|node|lua[\d.]*"
-    r"|tclsh[\d.]*|g?make|env|printenv|go|java)"
+    r"|tclsh[\d.]*|g?make|env|printenv|go|java|[gmn]?awk|original-awk|fish|t?csh|pwsh|php[\d.]*|R"
+    r"|Rscript|julia|deno|bun)"
 )
 
 

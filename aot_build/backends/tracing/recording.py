@@ -144,7 +144,7 @@ class Recording:
     ) -> set[str]:
         passed = _passed_by_loader(seen.read)
         found = {p for p in (*files, *seen.missed, *passed) if self._counts(p)}
-        return found | self._shadows(sources, packages) | set(self._unfound())
+        return found | self._shadows(sources, packages) | set(self._sooner())
 
     def _looked_up(self, seen: Observed) -> set[str]:
         """Names of variables: not those that the action, or who started it, has set itself."""
@@ -189,7 +189,8 @@ class Recording:
             path = absolute(path)
             if _in_site_packages(path):
                 packages.setdefault(top, set()).add(path)
-            elif self._counts(path):
+            elif self._counts(path) and os.path.isfile(path):
+                # In an archive it is none, and the archive was opened.
                 sources.add(path)
         return sources, packages
 
@@ -207,16 +208,28 @@ class Recording:
             shadows.update(passed_over(name.partition(".")[0], [*folders, folder], path))
         return shadows
 
-    def _unfound(self) -> Iterator[str]:
-        """Where submodules that were not there may appear one day."""
+    def _sooner(self) -> Iterator[str]:
+        """Where what was sought may appear one day, and would be found first."""
         for name, folders in self._sought.items():
-            if name not in sys.modules:
-                yield from passed_over(name.rpartition(".")[2], map(absolute, folders))
+            module, last = sys.modules.get(name), name.rpartition(".")[2]
+            file = getattr(module, "__file__", None)
+            found = absolute(file) if isinstance(file, str) else ""
+            origin = getattr(getattr(module, "__spec__", None), "origin", None)
+            if origin in ("built-in", "frozen"):
+                continue
+            for folder in folders:
+                if self._counts(folder) or ("." in name and not found):
+                    tried = tuple(passed_over(last, (folder,)))
+                    yield from passed_over(last, (folder,), found)
+                    if found in tried:
+                        break
+                elif found.startswith((f"{folder}/{last}.", f"{folder}/{last}/")):
+                    break
 
     def find_spec(self, name: str, path: Sequence[str] | None, target: object = None) -> None:
         """Find nothing, but note what is sought: the import machinery asks here first."""
-        if path is not None:
-            self._sought[name] = tuple(path)
+        folders = sys.path if path is None else path
+        self._sought.setdefault(name, tuple(map(absolute, folders)))
 
     def _sought_in_vain(self) -> set[str]:
         """Packages that the project's code would import, if only they were installed."""
