@@ -95,3 +95,15 @@ def test_a_module_in_an_archive_counts_by_the_archive(bench: Any) -> None:
     trace = bench.python(body + DONE).trace
     assert "{project}/demo/a.zip" in trace.files
     assert not [name for name in trace.modules if "packed" in name]
+
+
+def test_looks_into_the_folder_of_a_package(bench: Any) -> None:
+    body = (
+        "import msgspec, importlib.metadata\nplace = os.path.dirname(msgspec.__file__)\n"
+        "os.path.exists(place + '/missing'), os.path.getsize(place + '/py.typed')\n"
+        "os.listdir(place), importlib.metadata.version('msgspec')"
+    )
+    packages = bench.python(body + DONE).packages
+    names = {path.partition("-packages/")[2] for paths in packages.values() for path in paths}
+    assert {"msgspec/missing", "msgspec/py.typed", "msgspec/"} <= names
+    assert [name for name in packages if name.startswith("msgspec-")]

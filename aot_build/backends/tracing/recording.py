@@ -103,9 +103,8 @@ class Recording:
         self._add_imprints(used)
         seen = self._with_own(seen)
         sources, packages = self._imports(used)
-        for path in seen.read:
-            if (top := _package_of(path)) and os.path.isfile(path):
-                packages.setdefault(top, set()).add(path)
+        for path in _inside_packages(seen):
+            packages.setdefault(_package_of(path), set()).add(path)
         # The import itself opens a source once; whoever opens it again wants its text.
         modules = sources - as_text
         files = {p for p in seen.read | sources if self._counts(p)} - modules
@@ -198,6 +197,7 @@ class Recording:
         """Files of the project that the imports would have taken, had they existed."""
         inside = [p for p in map(absolute, sys.path) if self._of_project(p)]
         shadows: set[str] = set()
+        packages = {top for top in packages if not top.endswith(".dist-info")}
         for top in packages | {n for n in self._packages if n not in sys.modules}:
             shadows.update(passed_over(top, inside))
         for path in sources:
@@ -212,9 +212,10 @@ class Recording:
         """Where what was sought may appear one day, and would be found first."""
         for name, folders in self._sought.items():
             module, last = sys.modules.get(name), name.rpartition(".")[2]
-            file = getattr(module, "__file__", None)
+            file = getattr(module, "__dict__", {}).get("__file__")
             found = absolute(file) if isinstance(file, str) else ""
-            origin = getattr(getattr(module, "__spec__", None), "origin", None)
+            spec = getattr(module, "__dict__", {}).get("__spec__")
+            origin = getattr(spec, "origin", None)
             if origin in ("built-in", "frozen"):
                 continue
             for folder in folders:
@@ -296,11 +297,24 @@ def _in_site_packages(path: str) -> bool:
     return "/site-packages/" in path or "/dist-packages/" in path
 
 
+def _inside_packages(seen: Observed) -> Iterator[str]:
+    """What was read, looked at or looked for in the folders of installed packages; a folder that
+    was listed ends in a slash."""
+    yield from (path for path in seen.read if _package_of(path) and os.path.isfile(path))
+    for path in (*seen.found, *seen.missed, *(folder + os.sep for folder in seen.listed)):
+        # Beside them, it is the importer that looks for another.
+        if (top := _package_of(path)) and f"/{top}/" in path:
+            yield path
+
+
 def _package_of(path: str) -> str:
-    """The import name behind a file in site-packages; empty for metadata."""
+    """The import name behind a file in site-packages, or what tells the version of its
+    distribution; empty for other metadata."""
     for folder in ("/site-packages/", "/dist-packages/"):
         if folder in path:
-            top = path.rpartition(folder)[2].partition("/")[0]
+            top, _, name = path.rpartition(folder)[2].partition("/")
+            if top.endswith(".dist-info") and name == "METADATA":
+                return top
             return (
                 "" if top.endswith((".dist-info", ".egg-info", ".pth")) else top.partition(".")[0]
             )
