@@ -53,6 +53,12 @@ def reads_all(program: str) -> bool:
     return _READ_ALL.fullmatch(program) is not None
 
 
+def trusts_times(program: str) -> bool:
+    """Whether a program takes a file for unchanged that has the size and the times that it knows,
+    so that a look at it stands for its content."""
+    return program in ("git", "make", "gmake", "ninja", "rsync")
+
+
 def shaping(env: Mapping[str, str]) -> dict[str, str]:
     """What counts of an environment that somebody has read as a whole."""
     return {name: env[name] for name in sorted(env) if not is_ambient(name)}

@@ -251,6 +251,20 @@ def test_what_a_forked_child_reads(python_kernel):
     assert project.build(DEMO_LEVEL="1")["executed"] == 1 and text_of(project) == "3 1"
 
 
+def test_what_git_takes_for_unchanged_counts_by_content(python_kernel):
+    project = python_kernel(SHELL.format(script='git status --porcelain table.txt >"$1/out.txt"'))
+    git = ["git", "-c", "user.name=a", "-c", "user.email=b"]
+    for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "first"]):
+        subprocess.run([*git, *words], cwd=project.path, check=True)
+    # git itself rewrites an index that is as young as its files.
+    project.build()
+    project.build()
+    assert project.build()["executed"] == 0
+    project.write({"demo/table.txt": "two"})
+    assert project.build()["executed"] == 1
+    assert text_of(project) == " M demo/table.txt\n"
+
+
 def test_comments_in_modules_that_are_imported_rebuild_nothing(python_kernel):
     project = python_kernel(
         "from demo.rules import WIDTH\n\ndef make(out_dir, target, n):\n"

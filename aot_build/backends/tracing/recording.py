@@ -20,7 +20,7 @@ from aot_build.backends.tracing.imprints import IMPRINTS, OWN_PACKAGE
 from aot_build.backends.tracing.listening import absolute, changed_names, listen
 from aot_build.backends.tracing.observed import Observed, Watch, merged
 from aot_build.core.compiler_env import LOADER_PATH
-from aot_build.core.environment import UNRECORDED, WHOLE, is_ambient, reads_all
+from aot_build.core.environment import UNRECORDED, WHOLE, is_ambient, reads_all, trusts_times
 from aot_build.core.roles import Roles
 from aot_build.core.trace import Trace
 from aot_build.core.work import WorkOrder, WorkReport
@@ -107,7 +107,9 @@ class Recording:
             packages.setdefault(_package_of(path), set()).add(path)
         # The import itself opens a source once; whoever opens it again wants its text.
         modules = sources - as_text
-        files = {p for p in seen.read | sources if self._counts(p)} - modules
+        by_times = any(trusts_times(os.path.basename(each)) for each in seen.ran)
+        read = seen.read | seen.found - seen.written if by_times else seen.read
+        files = {p for p in read | sources if self._counts(p)} - modules
         trace = Trace(
             files=self._encode(p for p in files if os.path.isfile(p)),
             modules=self._encode(modules),
