@@ -125,7 +125,7 @@ def owned_trace(space: Workspace, report: WorkReport) -> Trace:
         if not found:
             # The name itself is a question: it may be installed one day.
             used[f"{UNOWNED}{package}"] = set()
-            files.update(paths)
+            files.update(p for p in paths if os.path.isfile(space.roles.decode(p)))
         for owner, names in found.items():
             used.setdefault(owner, set()).update(names)
     distributions = tuple((owner, tuple(sorted(used[owner]))) for owner in sorted(used))

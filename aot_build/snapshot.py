@@ -100,11 +100,12 @@ def _decoded(text: bytes) -> str:
 
 
 def _inputs_hold(paths: list[bytes], rows: list[int]) -> bool:
-    stat, at = os.stat, 0
+    stat, lstat, at = os.stat, os.lstat, 0
     for path in paths:
         changed = rows[at + 4]
         try:
-            found = stat(path)
+            # A link that leads nowhere is not absent.
+            found = stat(path) if changed else lstat(path)
         except OSError:
             if changed != 0:
                 return False

@@ -83,7 +83,7 @@ def _present(workspace: Workspace) -> Iterator[tuple[str, Stat]]:
         yield from _look(path)
     for path in workspace.distributions.files:
         # What RECORD lists and nobody installed must not appear, either.
-        yield path, stat_row(path) if os.path.exists(path) else snapshot.ABSENT
+        yield path, stat_row(path) if os.path.lexists(path) else snapshot.ABSENT
     if workspace.cached:
         yield str(workspace.settings.cache_dir), snapshot.PRESENT
 
@@ -99,7 +99,7 @@ def _programs(workspace: Workspace) -> set[str]:
 def _absent(workspace: Workspace) -> Iterator[tuple[str, Stat]]:
     found = workspace.settings
     for place in (found.project / "src", found.project / "setup.cfg", found.package_dir):
-        yield str(place), snapshot.PRESENT if place.exists() else snapshot.ABSENT
+        yield str(place), snapshot.PRESENT if os.path.lexists(place) else snapshot.ABSENT
     for toolchain in workspace.toolchains.values():
         yield from ((path, snapshot.ABSENT) for path in toolchain.absent)
 
@@ -152,8 +152,9 @@ def _look(path: str) -> Iterator[tuple[str, Stat]]:
     elif os.path.exists(path):
         yield path, stat_row(path)
     else:
-        # A link that leads nowhere.
-        yield path, snapshot.ABSENT
+        # A link that leads nowhere; or to itself.
+        real = os.path.realpath(path)
+        yield (real, snapshot.ABSENT) if not os.path.islink(real) else (path, snapshot.PRESENT)
 
 
 def _own_code() -> Iterator[str]:

@@ -36,7 +36,8 @@ _AMBIENT = re.compile(
 )
 _READ_ALL = re.compile(
     r"(?:[bdkz]?a?sh|ksh\d*|mksh|busybox|python[\d.]*|pypy[\d.]*|perl[\d.]*|ruby[\d.]*|node|lua[\d.]*"
-    r"|tclsh[\d.]*|g?make|env|printenv|go|java)"
+    r"|tclsh[\d.]*|g?make|env|printenv|go|java|[gmn]?awk|original-awk|fish|t?csh|pwsh|php[\d.]*|R"
+    r"|Rscript|julia|deno|bun)"
 )
 
 
@@ -50,6 +51,12 @@ def reads_all(program: str) -> bool:
     """Whether a program, by the name of its file, takes its whole environment over, rather than
     asking for one variable after the other."""
     return _READ_ALL.fullmatch(program) is not None
+
+
+def trusts_times(program: str) -> bool:
+    """Whether a program takes a file for unchanged that has the size and the times that it knows,
+    so that a look at it stands for its content."""
+    return program in ("git", "make", "gmake", "ninja", "rsync")
 
 
 def shaping(env: Mapping[str, str]) -> dict[str, str]:

@@ -177,12 +177,18 @@ def look(path: str, roles: Roles) -> str | None:
 
 
 def listing_digest(folder: str) -> str | None:
-    """Digest of the names in a folder, outputs of builds left out; None where it is no folder."""
+    """Digest of the names in a folder and what kind of an entry each is, which a listing tells
+    too; outputs of builds left out. None where it is no folder."""
     try:
-        names = sorted(n for n in os.listdir(folder) if not is_ignored(n))
+        with os.scandir(folder) as entries:
+            names = sorted(_kind(each) + each.name for each in entries if not is_ignored(each.name))
     except OSError:
         return None
     return key_digest(names)
+
+
+def _kind(entry: os.DirEntry[str]) -> str:
+    return "@" if entry.is_symlink() else "/" if entry.is_dir(follow_symlinks=False) else ""
 
 
 def _syntax_digest(path: str) -> str | None:

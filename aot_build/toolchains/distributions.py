@@ -18,6 +18,7 @@ from pathlib import Path
 from aot_build.digest import blob_digest, key_digest
 from aot_build.toolchains.record import Record, Records
 
+METADATA = ".dist-info"
 UNOWNED = "import:"
 """Before the name of an import package that no distribution provides."""
 
@@ -56,7 +57,10 @@ class Distributions:
         """Absolute paths of the files that the identities stand for."""
 
     def owners(self, package: str) -> tuple[str, ...]:
-        """Names of the distributions that provide a top-level import package, sorted."""
+        """Names of the distributions that provide a top-level import package, sorted; of a folder
+        of metadata, the one that it is about."""
+        if package.endswith(METADATA):
+            return (package.removesuffix(METADATA).rpartition("-")[0],)
         if self._owners is None:
             self._owners = {
                 name: sorted(set(found))
@@ -133,6 +137,8 @@ class Distributions:
         return self._contents[key]
 
     def _look(self, path: str, installed: _Installed, file: str) -> str | None:
+        if file.endswith(os.sep):
+            return _names(path, file, installed.record)
         recorded, size = installed.record.files.get(file, (None, None))
         found = _stat(path)
         if recorded is None or found is None or found.st_size != size:
@@ -176,8 +182,19 @@ class Distributions:
             return ""
         for folder in (installed.folder, os.path.realpath(installed.folder)):
             if path.startswith(os.path.join(folder, "")):
-                return os.path.relpath(path, folder)
+                return os.path.relpath(path, folder) + os.sep * path.endswith(os.sep)
         return ""
+
+
+def _names(path: str, folder: str, record: Record) -> str | None:
+    """Of a folder that was listed: None where it has the names that were recorded below it."""
+    try:
+        found = {name for name in os.listdir(path) if name != "__pycache__"}
+    except OSError:
+        found = set()
+    below = (name[len(folder) :] for name in record.files if name.startswith(folder))
+    recorded = {name.partition("/")[0] for name in below} - {"__pycache__"}
+    return None if found == recorded else key_digest(sorted(found))
 
 
 def _blob_digest(path: str) -> str | None:

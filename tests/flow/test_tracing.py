@@ -218,6 +218,53 @@ def test_looks_of_python_code(python_kernel, look, edit, expected):
     assert text_of(project) == expected
 
 
+def test_a_link_that_leads_nowhere(python_kernel):
+    project = python_kernel(
+        """\
+    import os
+    link = os.path.join(os.path.dirname(__file__), "link")
+    open(out_dir + "/out.txt", "w").write(f"{os.readlink(link)} {os.path.exists(link)}")
+"""
+    )
+    (project.path / "demo/link").symlink_to("aim")
+    project.build()
+    assert project.build()["executed"] == 0
+    project.write({"demo/aim": ""})
+    assert project.build()["executed"] == 1 and text_of(project) == "aim True"
+
+
+def test_what_a_forked_child_reads(python_kernel):
+    project = python_kernel(
+        "import os\n\ndef make(out_dir, target, n):\n"
+        "    if not (child := os.fork()):\n"
+        "        from demo.rules import WIDTH\n"
+        "        text = f'{WIDTH} {os.environ.get(\"DEMO_LEVEL\")}'\n"
+        "        open(f'{out_dir}/out.txt', 'w').write(text)\n"
+        "        os._exit(0)\n"
+        "    os.waitpid(child, 0)\n"
+    )
+    project.write({"demo/rules.py": "WIDTH = 2\n"})
+    project.build()
+    assert project.build(UNRELATED="1")["executed"] == 0
+    project.write({"demo/rules.py": "WIDTH = 3\n"})
+    assert project.build()["executed"] == 1
+    assert project.build(DEMO_LEVEL="1")["executed"] == 1 and text_of(project) == "3 1"
+
+
+def test_what_git_takes_for_unchanged_counts_by_content(python_kernel):
+    project = python_kernel(SHELL.format(script='git status --porcelain table.txt >"$1/out.txt"'))
+    git = ["git", "-c", "user.name=a", "-c", "user.email=b"]
+    for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "first"]):
+        subprocess.run([*git, *words], cwd=project.path, check=True)
+    # git itself rewrites an index that is as young as its files.
+    project.build()
+    project.build()
+    assert project.build()["executed"] == 0
+    project.write({"demo/table.txt": "two"})
+    assert project.build()["executed"] == 1
+    assert text_of(project) == " M demo/table.txt\n"
+
+
 def test_comments_in_modules_that_are_imported_rebuild_nothing(python_kernel):
     project = python_kernel(
         "from demo.rules import WIDTH\n\ndef make(out_dir, target, n):\n"

@@ -161,6 +161,19 @@ def test_listings_by_name(project: Any) -> None:
     assert changed(project, trace, lambda: (project.folder / "gone").mkdir())
 
 
+def test_a_listing_tells_what_kind_its_entries_are(tmp_path: Path) -> None:
+    entry, told = tmp_path / "entry", set()
+    entry.touch()
+    told.add(listing_digest(str(tmp_path)))
+    entry.unlink()
+    entry.mkdir()
+    told.add(listing_digest(str(tmp_path)))
+    entry.rmdir()
+    entry.symlink_to(tmp_path)
+    told.add(listing_digest(str(tmp_path)))
+    assert len(told) == 3
+
+
 @pytest.mark.parametrize("name", sorted(IGNORED))
 def test_outputs_of_builds_are_in_no_listing(tmp_path: Path, name: str) -> None:
     before = listing_digest(str(tmp_path))

@@ -56,6 +56,11 @@ def kept(tmp_path: Path) -> Snapshot:
     return made
 
 
+def test_a_link_that_leads_nowhere_is_not_absent(kept: Snapshot) -> None:
+    kept.gone.symlink_to("nowhere")
+    assert kept.fresh() is None
+
+
 def test_nothing_changed(kept: Snapshot) -> None:
     assert kept.fresh() == ANSWER
     (kept.cache / "new").write_text("the folder only has to exist")

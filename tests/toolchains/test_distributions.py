@@ -301,3 +301,22 @@ def test_an_edit_of_what_pip_installed(tmp_path: Path, monkeypatch: pytest.Monke
     assert identity() == before, "a touch is no edit"
     site.edit("real_kit.py", "X = 1", "X = 2")
     assert identity() != before
+
+
+def test_what_was_looked_for_in_vain_may_appear(site: Site) -> None:
+    unedited = site.identity()
+    assert site.identity("fake_kit/more.txt") == unedited
+    (site.folder / "fake_kit/more.txt").touch()
+    assert site.identity("fake_kit/more.txt") != unedited
+
+
+def test_a_folder_that_was_listed_has_the_names_that_were_recorded(site: Site) -> None:
+    unedited = site.identity()
+    (site.folder / "fake_kit/__pycache__").mkdir()
+    assert site.identity("fake_kit/") == unedited
+    (site.folder / "fake_kit/more.txt").touch()
+    assert site.identity("fake_kit/") != unedited
+
+
+def test_metadata_belongs_to_its_distribution(site: Site) -> None:
+    assert Distributions(file_digest).owners(site.metadata.name) == ("fake_kit",)

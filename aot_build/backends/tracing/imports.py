@@ -10,7 +10,11 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 
-SUFFIXES = (*importlib.machinery.EXTENSION_SUFFIXES, *importlib.machinery.SOURCE_SUFFIXES)
+SUFFIXES = (
+    *importlib.machinery.EXTENSION_SUFFIXES,
+    *importlib.machinery.SOURCE_SUFFIXES,
+    *importlib.machinery.BYTECODE_SUFFIXES,
+)
 _IMPORTERS = ("<frozen importlib", os.path.dirname(importlib.__file__) + os.sep)
 
 
@@ -20,7 +24,11 @@ def by_importer(depth: int) -> bool:
 
 
 def passed_over(name: str, folders: Iterable[str], found: str = "") -> Iterator[str]:
-    """Paths that `import name` tries in `folders` before it comes to the file `found`."""
+    """Paths that `import name` tries in `folders` before it comes to the file `found`.
+
+    Without a file, any of them would have been one: a folder of that name too, as a part of a
+    namespace package, and what the import path names and is not there.
+    """
     for folder in folders:
         base = os.path.join(folder, name)
         for start in (os.path.join(base, "__init__"), base):
@@ -28,3 +36,7 @@ def passed_over(name: str, folders: Iterable[str], found: str = "") -> Iterator[
                 if start + suffix == found:
                     return
                 yield start + suffix
+        if not found:
+            yield base
+        if not os.path.isdir(folder):
+            yield folder

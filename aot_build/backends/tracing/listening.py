@@ -10,12 +10,14 @@ the forkserver and for workers, which run one action and end.
 import builtins
 import functools
 import importlib
+import importlib.util
 import os
 import sys
-from collections.abc import Callable, ItemsView, Iterator, MutableMapping, ValuesView
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from aot_build.backends.tracing import records
+from aot_build.backends.tracing.environ import BytesEnviron, ListeningEnviron
 from aot_build.backends.tracing.imports import by_importer
 from aot_build.core.environment import WHOLE
 
@@ -48,32 +50,53 @@ class Listener(Protocol):
 
 
 _listener: Listener | None = None
-_environ: "ListeningEnviron | None" = None
+_environ: ListeningEnviron | None = None
 """Stands in the place of `os.environ`, once it does."""
+_forked = False
+"""Whether this process was forked by an action: nobody here writes a trace."""
 
 
 def listen(listener: Listener | None) -> None:
     """Have this one told, and nobody else, from here on: of a variable only where it is as it was
     when nobody was told."""
-    global _listener, _environ
-    _listener = listener
+    global _listener, _environ, _forked
+    if _environ is not None:
+        _environ.settle()
+    _listener, _forked = listener, False
     if _environ is None:
-        _environ = ListeningEnviron(os.environ)
+        _environ = ListeningEnviron(os.environ, _looked_up)
         _install(_environ)
     if listener is None:
         _environ.forget()
 
 
-def _install(environ: "ListeningEnviron") -> None:
+def _install(environ: ListeningEnviron) -> None:
     sys.addaudithook(_audit)
     original = builtins.__import__
     builtins.__import__ = _watched_import(original)
     importlib.import_module = _watched_import_module(importlib.import_module)
+    importlib.util.find_spec = _watched_import_module(importlib.util.find_spec)
     os.stat = _watched_stat(os.stat)
     os.lstat = _watched_stat(os.lstat)
     os.access = _watched_access(os.access)
     _mute_importer()
     os.environ = environ  # type: ignore[assignment]  # noqa: B003 (it wraps the old one)
+    os.environb = BytesEnviron(environ)  # type: ignore[assignment]
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def _looked_up(name: str, value: str | None) -> None:
+    if _listener is not None:
+        _listener.looked_up(name, value)
+    elif _forked:
+        records.look_up(name)
+
+
+def _after_fork() -> None:
+    """What a child tells the listener is lost with it: from here on it is for the tracer to see
+    all that there is, imports too, and it is told what it cannot see."""
+    global _listener, _forked
+    _listener, _forked = None, _listener is not None
 
 
 def _audit(event: str, args: tuple[Any, ...]) -> None:
@@ -83,6 +106,8 @@ def _audit(event: str, args: tuple[Any, ...]) -> None:
     if event == "open":
         path, _, flags = args
         if isinstance(path, (str, bytes)):
+            if _is_environment(os.fsdecode(path)):
+                listener.looked_up(WHOLE, None)
             listener.opened(absolute(path), isinstance(flags, int) and bool(flags & _WRITES))
     elif event in ("os.listdir", "os.scandir"):
         path = "." if args[0] is None else args[0]
@@ -90,6 +115,10 @@ def _audit(event: str, args: tuple[Any, ...]) -> None:
             listener.listed(absolute(path))
     elif event in ("os.rename", "os.link", "os.symlink"):
         listener.written(absolute(args[1]))
+
+
+def _is_environment(path: str) -> bool:
+    return path.startswith("/proc/") and path.endswith("/environ")
 
 
 def _watched_stat(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -140,6 +169,8 @@ def _mute_importer() -> None:
 def _muted(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def muted(*args: Any, **options: Any) -> Any:
+        if _forked:
+            return original(*args, **options)
         with records.mute():
             return original(*args, **options)
 
@@ -182,94 +213,6 @@ def _watched_import_module(original: Callable[..., Any]) -> Callable[..., Any]:
                 _listener.imported(name, (), sys._getframe(1).f_globals)
 
     return watched
-
-
-class ListeningEnviron(MutableMapping[str, str]):
-    """`os.environ`; the listener is told of each name that is looked up, set or not.
-
-    Taking all of it along, as `{**os.environ}` does for a subprocess, looks nothing up.
-    """
-
-    def __init__(self, environ: MutableMapping[str, str]) -> None:
-        self._environ = environ
-        self.changed: set[str] = set()
-        """Names that were set or taken away."""
-        self._copied: list[str] = []
-        """Names that a copy in progress asks for next, the next one last."""
-
-    def forget(self) -> None:
-        """Tell also of the names that were set so far."""
-        self.changed.clear()
-
-    def __getitem__(self, name: object) -> str:
-        if not isinstance(name, str):
-            # `os.get_exec_path` asks with bytes, and lives on the TypeError that it is owed.
-            return self._environ[name]  # type: ignore[index]
-        if self._copied and self._copied[-1] == name:
-            self._copied.pop()
-        else:
-            self._copied = []
-            if _listener is not None and name not in self.changed:
-                _listener.looked_up(name, self._environ.get(name))
-        return self._environ[name]
-
-    def __setitem__(self, name: str, value: str) -> None:
-        self.changed.add(name)
-        self._environ[name] = value
-
-    def __delitem__(self, name: str) -> None:
-        self.changed.add(name)
-        del self._environ[name]
-
-    def __iter__(self) -> Iterator[str]:
-        """Copies come here by way of `keys`, which is told by nobody."""
-        _tell_whole(sys._getframe(1).f_globals)
-        names = list(self._environ)
-        self._copied = names[::-1]
-        return iter(names)
-
-    def __len__(self) -> int:
-        return len(self._environ)
-
-    def items(self) -> ItemsView[str, str]:
-        """The project's code that goes through all of them reads them all; `subprocess` and
-        packages go through them to hand them on."""
-        _tell_whole(sys._getframe(1).f_globals)
-        return super().items()
-
-    def values(self) -> ValuesView[str]:
-        """As `items`."""
-        _tell_whole(sys._getframe(1).f_globals)
-        return super().values()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._environ, name)
-
-    def __or__(self, other: Any) -> dict[str, str]:
-        return dict(self._environ) | dict(other)
-
-    def __ror__(self, other: Any) -> dict[str, str]:
-        return dict(other) | dict(self._environ)
-
-    def __ior__(self, other: Any) -> "ListeningEnviron":
-        self.update(other)
-        return self
-
-    def copy(self) -> dict[str, str]:
-        """As `os.environ.copy()`: a plain dict."""
-        return dict(self._environ)
-
-
-def _tell_whole(by: dict[str, Any]) -> None:
-    """All variables were gone through, by code with these globals."""
-    if _listener is not None and not _of_others(by):
-        _listener.looked_up(WHOLE, None)
-
-
-def _of_others(namespace: dict[str, Any]) -> bool:
-    """Whether these are the globals of a module of Python's own, or of an installed package."""
-    top = str(namespace.get("__name__")).partition(".")[0]
-    return top in sys.stdlib_module_names or "-packages/" in str(namespace.get("__file__"))
 
 
 def changed_names() -> set[str]:

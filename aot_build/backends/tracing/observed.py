@@ -48,9 +48,11 @@ class Observed:
     def looked_at(self, order: WorkOrder) -> Iterator[str]:
         """Paths whose kind and size count: what was read or listed counts by more than that, and
         the folders around it are there."""
-        around = _around((*self.read, *self.listed))
-        known = self.read | self.listed | self.written | known_folders(order)
-        for path in self.found - known:
+        read = {path for path in self.read if not os.path.isdir(path)}
+        around = _around((*read, *self.listed))
+        known = read | self.listed | self.written | known_folders(order)
+        # A folder that somebody tried to open as a file was looked at.
+        for path in (self.found | self.read) - known:
             if os.path.lexists(path) and (path not in around or os.path.islink(path)):
                 yield path
         # A link that leads nowhere was missed by where it leads: it may also be put elsewhere.

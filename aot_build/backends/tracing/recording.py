@@ -20,7 +20,7 @@ from aot_build.backends.tracing.imprints import IMPRINTS, OWN_PACKAGE
 from aot_build.backends.tracing.listening import absolute, changed_names, listen
 from aot_build.backends.tracing.observed import Observed, Watch, merged
 from aot_build.core.compiler_env import LOADER_PATH
-from aot_build.core.environment import UNRECORDED, WHOLE, is_ambient, reads_all
+from aot_build.core.environment import UNRECORDED, WHOLE, is_ambient, reads_all, trusts_times
 from aot_build.core.roles import Roles
 from aot_build.core.trace import Trace
 from aot_build.core.work import WorkOrder, WorkReport
@@ -103,12 +103,13 @@ class Recording:
         self._add_imprints(used)
         seen = self._with_own(seen)
         sources, packages = self._imports(used)
-        for path in seen.read:
-            if (top := _package_of(path)) and os.path.isfile(path):
-                packages.setdefault(top, set()).add(path)
+        for path in _inside_packages(seen):
+            packages.setdefault(_package_of(path), set()).add(path)
         # The import itself opens a source once; whoever opens it again wants its text.
         modules = sources - as_text
-        files = {p for p in seen.read | sources if self._counts(p)} - modules
+        by_times = any(trusts_times(os.path.basename(each)) for each in seen.ran)
+        read = seen.read | seen.found - seen.written if by_times else seen.read
+        files = {p for p in read | sources if self._counts(p)} - modules
         trace = Trace(
             files=self._encode(p for p in files if os.path.isfile(p)),
             modules=self._encode(modules),
@@ -144,7 +145,7 @@ class Recording:
     ) -> set[str]:
         passed = _passed_by_loader(seen.read)
         found = {p for p in (*files, *seen.missed, *passed) if self._counts(p)}
-        return found | self._shadows(sources, packages) | set(self._unfound())
+        return found | self._shadows(sources, packages) | set(self._sooner())
 
     def _looked_up(self, seen: Observed) -> set[str]:
         """Names of variables: not those that the action, or who started it, has set itself."""
@@ -189,7 +190,8 @@ class Recording:
             path = absolute(path)
             if _in_site_packages(path):
                 packages.setdefault(top, set()).add(path)
-            elif self._counts(path):
+            elif self._counts(path) and os.path.isfile(path):
+                # In an archive it is none, and the archive was opened.
                 sources.add(path)
         return sources, packages
 
@@ -197,6 +199,7 @@ class Recording:
         """Files of the project that the imports would have taken, had they existed."""
         inside = [p for p in map(absolute, sys.path) if self._of_project(p)]
         shadows: set[str] = set()
+        packages = {top for top in packages if not top.endswith(".dist-info")}
         for top in packages | {n for n in self._packages if n not in sys.modules}:
             shadows.update(passed_over(top, inside))
         for path in sources:
@@ -207,16 +210,29 @@ class Recording:
             shadows.update(passed_over(name.partition(".")[0], [*folders, folder], path))
         return shadows
 
-    def _unfound(self) -> Iterator[str]:
-        """Where submodules that were not there may appear one day."""
+    def _sooner(self) -> Iterator[str]:
+        """Where what was sought may appear one day, and would be found first."""
         for name, folders in self._sought.items():
-            if name not in sys.modules:
-                yield from passed_over(name.rpartition(".")[2], map(absolute, folders))
+            module, last = sys.modules.get(name), name.rpartition(".")[2]
+            file = getattr(module, "__dict__", {}).get("__file__")
+            found = absolute(file) if isinstance(file, str) else ""
+            spec = getattr(module, "__dict__", {}).get("__spec__")
+            origin = getattr(spec, "origin", None)
+            if origin in ("built-in", "frozen"):
+                continue
+            for folder in folders:
+                if self._counts(folder) or ("." in name and not found):
+                    tried = tuple(passed_over(last, (folder,)))
+                    yield from passed_over(last, (folder,), found)
+                    if found in tried:
+                        break
+                elif found.startswith((f"{folder}/{last}.", f"{folder}/{last}/")):
+                    break
 
     def find_spec(self, name: str, path: Sequence[str] | None, target: object = None) -> None:
         """Find nothing, but note what is sought: the import machinery asks here first."""
-        if path is not None:
-            self._sought[name] = tuple(path)
+        folders = sys.path if path is None else path
+        self._sought.setdefault(name, tuple(map(absolute, folders)))
 
     def _sought_in_vain(self) -> set[str]:
         """Packages that the project's code would import, if only they were installed."""
@@ -283,11 +299,24 @@ def _in_site_packages(path: str) -> bool:
     return "/site-packages/" in path or "/dist-packages/" in path
 
 
+def _inside_packages(seen: Observed) -> Iterator[str]:
+    """What was read, looked at or looked for in the folders of installed packages; a folder that
+    was listed ends in a slash."""
+    yield from (path for path in seen.read if _package_of(path) and os.path.isfile(path))
+    for path in (*seen.found, *seen.missed, *(folder + os.sep for folder in seen.listed)):
+        # Beside them, it is the importer that looks for another.
+        if (top := _package_of(path)) and f"/{top}/" in path:
+            yield path
+
+
 def _package_of(path: str) -> str:
-    """The import name behind a file in site-packages; empty for metadata."""
+    """The import name behind a file in site-packages, or what tells the version of its
+    distribution; empty for other metadata."""
     for folder in ("/site-packages/", "/dist-packages/"):
         if folder in path:
-            top = path.rpartition(folder)[2].partition("/")[0]
+            top, _, name = path.rpartition(folder)[2].partition("/")
+            if top.endswith(".dist-info") and name == "METADATA":
+                return top
             return (
                 "" if top.endswith((".dist-info", ".egg-info", ".pth")) else top.partition(".")[0]
             )

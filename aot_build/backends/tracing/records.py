@@ -125,6 +125,12 @@ def end() -> None:
         library.aot_trace_end()
 
 
+def look_up(name: str) -> None:
+    """Have the log say that an environment variable was looked up."""
+    if library := _library():
+        library.getenv(os.fsencode(name))
+
+
 class _Mute:
     """A thread that is muted twice must be freed twice."""
 
