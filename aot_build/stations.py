@@ -292,8 +292,7 @@ class ActionTask(Task):
         # First the key, then whether what it stands for held: what changes after that is seen.
         key: str | None = action_key(self.action, space.closures.closure(trace))
         held = inputs_held(space, self.action, trace, self._began_ns)
-        if not held or not fully_known(space, self.action.kernel, report):
-            key = None
+        key = key if held and fully_known(space, self.action.kernel, report) else None
         try:
             self._store(trace, key, result)
         except ChangedOutput as problem:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.flow.consumers import NOT_SOURCES, ROOT, configured, run
+from tests.flow.single import KERNEL
 
 PYPROJECT = """\
 [tool.aot-build]
@@ -119,6 +120,27 @@ def new_project(tmp_path: Path) -> Callable[..., Project]:
 def project(new_project: Callable[..., Project]) -> Project:
     """The project in a folder of its own."""
     return new_project()
+
+
+@pytest.fixture
+def python_kernel(new_project):
+    """A project of one Python kernel, by the body of its function or by its whole module."""
+
+    def made(body, name="made", more="", keys=""):
+        source = body if "def make" in body else f"def make(out_dir, target, n):\n{body}"
+        return new_project(
+            name,
+            {
+                "pyproject.toml": KERNEL.format(
+                    name="k", backend="python", source="demo.gen:make", more=more, keys=keys
+                ),
+                "demo/__init__.py": "",
+                "demo/gen.py": source,
+                "demo/table.txt": "one",
+            },
+        )
+
+    return made
 
 
 # Consumer projects (consumers.py)
