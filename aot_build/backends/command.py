@@ -13,6 +13,9 @@ from aot_build.core.ending import ERROR, MEMORY, ProgramDied, end_of_program, si
 from aot_build.core.roles import Roles
 from aot_build.core.work import WorkOrder
 
+QUIET_REDEFINITION = "-Wno-builtin-macro-redefined"
+TIMESTAMP = '-D__TIMESTAMP__="Tue Jan  1 00:00:00 1980"'
+"""Else it is the time of the source, which a touch changes and nothing else counts."""
 HELD_BYTES = 1 << 18
 """Of what a program says, this much of the start and at least as much of the end."""
 PIECE_BYTES = 1 << 16

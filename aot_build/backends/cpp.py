@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from aot_build.backends.command import command_env, keyed_env, run
+from aot_build.backends.command import QUIET_REDEFINITION, TIMESTAMP, command_env, keyed_env, run
 from aot_build.backends.flags import (
     LINK_DEPFILE,
     absent_libraries,
@@ -144,6 +144,8 @@ def _compile_words(
         *action.command,
         f"-std={params['standard']}",
         "-fPIC",
+        QUIET_REDEFINITION,
+        TIMESTAMP,
         *_prefix_maps(order),
         *(["-fopenmp"] if params["openmp"] else []),
         *(f"-I{roles.decode(d)}" for d in params["include-dirs"]),

@@ -268,6 +268,18 @@ def test_what_compilers_read(cpp, edit):
     assert cpp.build()["executed"] == 0
 
 
+def test_the_time_of_a_source_reaches_no_object(cpp):
+    cpp.edit("demo/k.cpp", "return A; }", 'return A; }\nextern "C" const char *when() {\n'
+             "    return __TIMESTAMP__;\n}")  # fmt: skip
+    cpp.build()
+    before = cpp.artifacts()
+    os.utime(cpp.path / "demo/k.cpp", (0, 0))
+    assert cpp.build()["executed"] == 0
+    cpp.env["AOT_BUILD_CACHE_DIR"] += "-other"
+    assert cpp.build()["executed"] == 1
+    assert cpp.artifacts() == before
+
+
 def test_a_header_that_begins_to_ask_for_another(cpp):
     cpp.build()
     asks = '#if __has_include("late.h")\n#define A 7\n#else\n#define A 8\n#endif\n'

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from aot_build.backends.command import command_env, run
+from aot_build.backends.command import QUIET_REDEFINITION, TIMESTAMP, command_env, run
 from aot_build.backends.cuda.cubin import Cubin, read_cubin
 from aot_build.backends.cuda.places import HERE, Places
 from aot_build.backends.flags import (
@@ -30,7 +30,7 @@ from aot_build.digest import bytes_digest
 MACROS = "macros.h"
 HOST = (
     f"-ffile-prefix-map={HERE}=.", f"-ffile-prefix-map={HERE}/project=.",
-    "-fno-canonical-system-headers",
+    "-fno-canonical-system-headers", QUIET_REDEFINITION,
 )  # fmt: skip
 """For the host's compiler, as `cpp` has it: the last map that fits wins."""
 
@@ -112,7 +112,7 @@ class Compile:
                 # Of the path, which it makes real, nvcc makes the name of the unnamed namespace.
                 f"-frandom-seed={seed}", "-Xcudafe", f"--orig_src_path_name,{seed}",
                 *(f"-I{self._places.roles.decode(d)}" for d in self._params["include-dirs"]),
-                "-include", f"{HERE}/{MACROS}",
+                TIMESTAMP, "-include", f"{HERE}/{MACROS}",
                 *map(self._places.roles.expand, self._params["flags"]),
                 *what, "-MD", "-MF", depfile.name, self._places.roles.decode(source),
             ]

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from aot_build.backends.command import QUIET_REDEFINITION, TIMESTAMP
 from aot_build.core.target import parse_target
 from aot_build.pipelines.modes import mode_flags
 from tests.property.truth.project import COMPILED, Site
@@ -156,7 +157,14 @@ def _compiled(site: Site, name: str, target: str, n: int, t: str = "") -> Expect
         folders[group] += [each for each in value.split(":") if each]
     head = [f"recorder {IDENTITIES[site.identity]}"]
     macros = [f"-DN={n}", *([f"-DT={t}"] if t else [])]
-    flags = [f"-std={STANDARD}", "-fPIC", *macros, *mode_flags(declared.mode, parse_target(target))]
+    fixed = [QUIET_REDEFINITION, TIMESTAMP]
+    flags = [
+        f"-std={STANDARD}",
+        "-fPIC",
+        *fixed,
+        *macros,
+        *mode_flags(declared.mode, parse_target(target)),
+    ]
     text, probed, read = [*head, "word -shared"], [], []
     try:
         for source in COMPILED_SOURCES[name]:
