@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import pytest
 
 from aot_build.backends.triton.backend import BACKEND
-from aot_build.backends.triton.environment import KNOWN, UNKEYED
+from aot_build.backends.triton.environment import KNOWN, UNKEYED, counted
 from aot_build.core.action import Action
 from aot_build.core.configuration import Configuration
 from aot_build.core.kernel import KernelSpec, Variant
@@ -128,3 +128,10 @@ def test_unset_names_are_watched() -> None:
 
     action(Noting())
     assert {"PTXAS_OPTIONS", "TRITON_F32_DEFAULT", "TRITON_PTXAS_PATH"} <= Noting.asked
+
+
+def test_what_was_looked_up_and_changes_nothing_is_left_out() -> None:
+    """Triton looks for these where it compiles: unset in one build, they may be set in the next."""
+    assert not counted(("TRITON_ALWAYS_COMPILE", "MLIR_ENABLE_DUMP", "TRITON_CACHE_DIR"))
+    kept = ("DISABLE_LLVM_OPT", "SOMEBODY_S_OWN", "TRITON_YOUNG_OPTION")
+    assert counted(kept) == kept

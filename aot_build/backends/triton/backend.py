@@ -1,5 +1,6 @@
 """The backend: what a row of a Triton kernel compiles to, and the work itself, in a worker."""
 
+import dataclasses
 import os
 import sys
 from collections.abc import Mapping
@@ -9,7 +10,7 @@ import msgspec
 
 from aot_build.backends.fresh import perform_afresh
 from aot_build.backends.triton import environment
-from aot_build.backends.triton.environment import UNSET_ENV, files, is_keyed
+from aot_build.backends.triton.environment import UNSET_ENV, counted, files, is_keyed
 from aot_build.backends.triton.launches import captured
 from aot_build.backends.triton.launches import declared as declared_variants
 from aot_build.core.action import Action
@@ -160,10 +161,12 @@ class Triton:
             os.environ.pop(name, None)
         if late := _too_late(order):
             print(f"in a fresh interpreter: Triton was imported without {late}", flush=True)
-            report = perform_afresh(msgspec.msgpack.encode(order))
-            return msgspec.msgpack.decode(report, type=WorkReport)
+            answer = perform_afresh(msgspec.msgpack.encode(order))
+            return msgspec.msgpack.decode(answer, type=WorkReport)
         set_environment(order)
-        return perform.STAGES[order.action.stage](order)
+        report: WorkReport = perform.STAGES[order.action.stage](order)
+        trace = dataclasses.replace(report.trace, env=counted(report.trace.env))
+        return dataclasses.replace(report, trace=trace)
 
 
 def _too_late(order: WorkOrder) -> str:

@@ -7,7 +7,7 @@ is taken to matter.
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from aot_build.core.target import Target
 
@@ -50,6 +50,8 @@ NOT_WHILE_COMPILING = (
     "TRITON_ROCTX_LIBRARY", "TRITON_ROCTX_LIB_PATH",
 )  # fmt: skip
 """What launches, profiles and disassembles."""
+_DUMPS = re.compile(r"\w+_ENABLE_(?:DUMP|TIMING|DIAGNOSTICS)|MLIR_DUMP_PATH")
+"""What of MLIR and LLVM says what they do."""
 UNKEYED = frozenset({*UNSET_ENV, *SET_BY_US, *ONLY_TELLS, *NOT_WHILE_COMPILING})
 KNOWN = (
     *OTHERS, "TRITON_ALLOW_NON_CONSTEXPR_GLOBALS", "TRITON_AMD_CODEGEN_PATH",
@@ -69,6 +71,11 @@ ONE_MAKER = {
     "hip": re.compile(r"AMDGCN_.*|TRITON_(HIP|AMD)_.*|TRITON_\w*MIR\w*"),
 }
 """What only code for GPUs of that kind is shaped by."""
+
+
+def counted(looked_up: Iterable[str]) -> tuple[str, ...]:
+    """Of the variables that Triton was seen to look up, those that may change what it makes."""
+    return tuple(n for n in looked_up if n not in UNKEYED and not _DUMPS.fullmatch(n))
 
 
 def is_keyed(name: str, target: Target) -> bool:
