@@ -21,7 +21,7 @@ LOG_VARIABLE = "AOT_TRACE_LOG"
 PRELOAD_VARIABLE = "LD_PRELOAD"
 COMPILERS = ("cc", "gcc", "clang")
 FLAGS = (
-    "-std=gnu11", "-O2", "-fPIC", "-shared", "-fvisibility=hidden", "-ftls-model=initial-exec",
+    "-std=gnu11", "-O1", "-fPIC", "-shared", "-fvisibility=hidden", "-ftls-model=initial-exec",
 )  # fmt: skip
 _TIMEOUT = 120.0
 _WORKS = "works"
