@@ -23,7 +23,7 @@ class Space:
         self.roles = Roles({"project": str(folder)})
         self.index = StatIndex()
         self.closures = ClosureReader(self.roles, self.index, lambda name, used: "", {})
-        self.settings = SimpleNamespace(strict=False)
+        self.settings = SimpleNamespace(strict=False, project=folder)
         self.edited: set[str] = set()
         self.trespasses: set[tuple[str, str]] = set()
         self.told: list[str] = []

@@ -205,7 +205,7 @@ def check_round(projects: list[Project], summaries: list[dict], tmp_path: Path, 
     assert (cache / "locks-v1").stat().st_size == (cache / "leases-v1").stat().st_size == 0
     assert sorted(os.listdir(cache)) == sorted(
         {"CACHEDIR.TAG", "actions-v1", "cas-v1", "leases-v1", "locks-v1", "traces-v2"}
-        | ({"history-v1"} & set(os.listdir(cache)))
+        | ({"history-v1", "tracer-v1"} & set(os.listdir(cache)))
     )
 
 

@@ -61,7 +61,8 @@ def rows(targets):
 COMPILER = """\
 #!/bin/sh
 # As one that is not reproducible: it puts the time into what it compiles.
-exec /usr/bin/env g++ -DSTAMP="\\"$(date +%s%N)\\"" "$@"
+case " $* " in *" -c "*) set -- -DSTAMP="\\"$(date +%s%N)\\"" "$@" ;; esac
+exec /usr/bin/env g++ "$@"
 """
 FILES = {
     "pyproject.toml": PYPROJECT,

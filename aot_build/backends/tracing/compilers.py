@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 
 from aot_build.backends.tracing.absences import absences
 from aot_build.backends.tracing.hermetic import nobodys, trespasses
-from aot_build.backends.tracing.observed import Observed, Watch, merged
+from aot_build.backends.tracing.observed import Observed, Watch, merged, search_path
 from aot_build.core.compiler_env import ASKED
 from aot_build.core.roles import Roles
 from aot_build.core.trace import Trace
@@ -47,7 +47,7 @@ class Compilers:
             present=encoded(seen.looked_at(self._order)),
             absent=absences(counted(seen.missed | seen.read), roles),
             listings=encoded(path for path in seen.listed if os.path.isdir(path)),
-            programs=tuple(sorted(seen.programs(os.get_exec_path()))),
+            programs=tuple(sorted(seen.programs(search_path()))),
             env=self._asked(name for name in ASKED if name in seen.variables),
         )
 

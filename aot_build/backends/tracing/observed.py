@@ -144,19 +144,30 @@ class Watch:
         self._path = os.path.join(scratch, LOG)
         self._programs_only = programs_only
         self._on = False
+        self._held = -1
 
     def start(self) -> None:
         """Watch from here on, where the tracer is loaded."""
         if records.loaded():
             records.create(self._path)
             self._on = records.begin(self._path, muted=self._programs_only)
+            # An action may empty its scratch folder.
+            self._held = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
 
     def observed(self, real: Callable[[str], str] | None = None) -> Observed | None:
         """What was seen; None where there is no tracer."""
         if not self._on:
             return None
         records.end()
-        return observe(records.read(self._path), real)
+        path = self._path
+        if not os.path.exists(path):
+            path = f"/proc/self/fd/{self._held}"
+        return observe(records.read(path), real)
+
+
+def search_path() -> list[str]:
+    """The folders of PATH. The library's own function imports what an action may have spoilt."""
+    return os.environ.get("PATH", os.defpath).split(os.pathsep)
 
 
 def known_folders(order: WorkOrder) -> set[str]:
@@ -165,7 +176,7 @@ def known_folders(order: WorkOrder) -> set[str]:
 
     What is found in the folders of PATH counts, wherever it is; each isolated build has its own.
     """
-    search = map(os.path.abspath, os.get_exec_path())
+    search = map(os.path.abspath, search_path())
     own = (*order.roots.values(), order.out_dir, order.scratch, *search)
     return {*own, *_around(own)}
 

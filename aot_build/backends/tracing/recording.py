@@ -18,7 +18,7 @@ from aot_build.backends.tracing.hermetic import OWN_FOLDER, nobodys, trespasses
 from aot_build.backends.tracing.imports import passed_over
 from aot_build.backends.tracing.imprints import IMPRINTS, OWN_PACKAGE
 from aot_build.backends.tracing.listening import absolute, changed_names, listen
-from aot_build.backends.tracing.observed import Observed, Watch, merged
+from aot_build.backends.tracing.observed import Observed, Watch, merged, search_path
 from aot_build.core.compiler_env import LOADER_PATH
 from aot_build.core.environment import UNRECORDED, WHOLE, is_ambient, reads_all, trusts_times
 from aot_build.core.roles import Roles
@@ -116,7 +116,7 @@ class Recording:
             present=self._encode(p for p in seen.looked_at(self._order) if self._counts(p)),
             absent=absences(self._looked_for(seen, files, sources, set(packages)), self._roles),
             listings=self._encode(p for p in seen.listed if self._counts(p) and os.path.isdir(p)),
-            programs=tuple(sorted(seen.programs(os.get_exec_path()))),
+            programs=tuple(sorted(seen.programs(search_path()))),
             env=tuple(sorted(self._looked_up(seen) | _home(told))),
         )
         for top in self._sought_in_vain():
@@ -145,7 +145,7 @@ class Recording:
     ) -> set[str]:
         passed = _passed_by_loader(seen.read)
         found = {p for p in (*files, *seen.missed, *passed) if self._counts(p)}
-        return found | self._shadows(sources, packages) | set(self._sooner())
+        return found | self._shadows(sources, packages) | set(self._sooner(packages))
 
     def _looked_up(self, seen: Observed) -> set[str]:
         """Names of variables: not those that the action, or who started it, has set itself."""
@@ -210,9 +210,14 @@ class Recording:
             shadows.update(passed_over(name.partition(".")[0], [*folders, folder], path))
         return shadows
 
-    def _sooner(self) -> Iterator[str]:
-        """Where what was sought may appear one day, and would be found first."""
-        for name, folders in self._sought.items():
+    def _sooner(self, packages: set[str]) -> Iterator[str]:
+        """Where what was sought may appear one day, and would be found first. What had been
+        imported before would have been sought now."""
+        path = tuple(map(absolute, sys.path))
+        for name, folders in {
+            **dict.fromkeys(packages & self._before, path),
+            **self._sought,
+        }.items():
             module, last = sys.modules.get(name), name.rpartition(".")[2]
             file = getattr(module, "__dict__", {}).get("__file__")
             found = absolute(file) if isinstance(file, str) else ""
