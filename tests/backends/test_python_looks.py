@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from aot_build.backends.tracing.recording import _package_of
 from aot_build.core.environment import WHOLE
 
 DONE = "\nopen(out_dir + '/x', 'w').close()"
@@ -107,3 +108,11 @@ def test_looks_into_the_folder_of_a_package(bench: Any) -> None:
     names = {path.partition("-packages/")[2] for paths in packages.values() for path in paths}
     assert {"msgspec/missing", "msgspec/py.typed", "msgspec/"} <= names
     assert [name for name in packages if name.startswith("msgspec-")]
+
+
+def test_metadata_that_a_package_vendors_is_not_the_package() -> None:
+    site = "/venv/lib/python3/site-packages"
+    assert _package_of(f"{site}/tools/_vendor/wheel-1.dist-info/entry_points.txt") == ""
+    assert _package_of(f"{site}/wheel-1.dist-info/entry_points.txt") == ""
+    assert _package_of(f"{site}/wheel-1.dist-info/METADATA") == "wheel-1.dist-info"
+    assert _package_of(f"{site}/tools/_vendor/wheel/__init__.py") == "tools"

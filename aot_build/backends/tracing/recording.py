@@ -322,9 +322,10 @@ def _package_of(path: str) -> str:
             top, _, name = path.rpartition(folder)[2].partition("/")
             if top.endswith(".dist-info") and name == "METADATA":
                 return top
-            return (
-                "" if top.endswith((".dist-info", ".egg-info", ".pth")) else top.partition(".")[0]
-            )
+            # Whoever asks for entry points reads those of every package, and of what it vendors.
+            if top.endswith((".egg-info", ".pth")) or ".dist-info/" in f"{top}/{name}":
+                return ""
+            return top.partition(".")[0]
     return ""
 
 
