@@ -76,7 +76,8 @@ class Distributions:
         """
         owners = self.owners(package)
         named: dict[str, set[str]] = {owner: set() for owner in owners}
-        for path in paths:
+        # Bytecode is how it was installed, or used.
+        for path in (path for path in paths if "/__pycache__/" not in path):
             inside = {owner: name for owner in owners if (name := self._name(owner, path))}
             for owner, name in inside.items():
                 # A file that no RECORD names may be anybody's who has the folder.
