@@ -1,4 +1,4 @@
-"""Random edits with the real compiler, whose truth is what clean builds left; by the command too."""
+"""Random edits with g++, whose truth is what clean builds left; and by the command."""
 
 from pathlib import Path
 
