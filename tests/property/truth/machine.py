@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import ClassVar
 
 import hypothesis
-import hypothesis.errors
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
 from tests.property.truth.campaign import CHOICES, CLEAN_EVERY, STEPS
 from tests.property.truth.edits import Edit
 from tests.property.truth.engine import Engine, InProcess
-from tests.property.truth.harness import NAMES, Harness, Needless, Stale, Tally
+from tests.property.truth.harness import NAMES, Harness, Tally
 from tests.property.truth.project import Site
 from tests.property.truth.recorder import Recorder
 from tests.property.truth.with_gcc import GCC_NAMES, WithGcc, gcc_site
@@ -71,24 +70,7 @@ class EditedWithGcc(Edited):
 def explore(
     machine: type[Edited], seed: int, count: int, *, steps: int = STEPS, **shared: object
 ) -> Tally:
-    """Make so many edits, in runs of `steps`.
-
-    A needless build that the same edits do not bring about again is one of timing: an engine that
-    cannot tell whether an edit came before or after a look keeps no result. It may happen once.
-    """
-    try:
-        return _explore(machine, seed, count, steps, shared)
-    except hypothesis.errors.FlakyFailure as failure:
-        if failure.split(Needless)[0] is None or failure.split(Stale)[0] is not None:
-            raise
-        print(f"needless once, and not again: {failure}", file=sys.stderr)
-        return _explore(machine, seed + 1000, count, steps, shared)
-
-
-def _explore(
-    machine: type[Edited], seed: int, count: int, steps: int, given: dict[str, object]
-) -> Tally:
-    shared = dict(given)
+    """Make so many edits, in runs of `steps`."""
     shared["tally"] = Tally()
     kind = hypothesis.seed(seed)(type(machine.__name__, (machine,), shared))
     run_state_machine_as_test(
