@@ -171,7 +171,7 @@ class LocalStore:
         """Move an output into the CAS; copy it from another file system, or where it has a
         second name through which it could still be written."""
         blob = self._path("cas", artifact.digest)
-        if self._leases.mark(blob) and self._holds(artifact):
+        if self._leases.mark(blob) and self._has(blob, artifact):
             return
         self._make_folder(blob.parent)
         try:
@@ -186,6 +186,14 @@ class LocalStore:
             _copy(source, blob, artifact)
         self._unsynced.append(blob)
         self._unread.discard(artifact.digest)
+
+    def _has(self, blob: Path, artifact: Artifact) -> bool:
+        """Whether the very bytes are there: to trust a damaged blob for its size would throw the
+        good ones away."""
+        try:
+            return self._holds(artifact) and blob_digest(blob) == artifact.digest
+        except OSError:
+            return False
 
     def _holds(self, artifact: Artifact) -> bool:
         if artifact.digest in self._unread:

@@ -76,6 +76,18 @@ def test_a_damaged_blob_is_never_placed(cache: Any, tmp_path: Path, damage: str)
     assert store.fetch(result.artifacts[0].digest, tmp_path / "place")
 
 
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_whoever_has_the_bytes_again_mends_a_damaged_blob(
+    cache: Any, tmp_path: Path, damage: str
+) -> None:
+    store, result = cache.published()
+    (artifact,) = result.artifacts
+    DAMAGES[damage](store.root / "cas-v1" / artifact.digest[:2] / artifact.digest)
+    store.publish(BASE, TRACE, KEY, cache.left(), cache.out)
+    store.flush()
+    assert LocalStore(store.root).fetch(artifact.digest, tmp_path / "placed")
+
+
 def test_a_missing_blob_is_a_miss(cache: Any, tmp_path: Path) -> None:
     store, result = cache.published()
     cache.blob(result).unlink()

@@ -63,8 +63,8 @@ class Harness:
         self._shapes: dict[Name | str, dict[object, int]] = {}
         self._texts: dict[object, bytes] = {}
         self._lost: set[str] = set()
-        """Digests of outputs that were damaged in the store, for good: who publishes the same bytes
-        again trusts a blob of their size, and only who needs it finds out."""
+        """Digests of outputs that were damaged or removed in the store, until somebody publishes
+        the same bytes again."""
         self.check()
 
     def step(self, edit: Edit) -> Built:
@@ -158,7 +158,7 @@ class Harness:
             wanted[ROWS] = Expected(None, outlook.listing)
         for name in built.executed:
             expected = wanted[name]
-            if expected.state in self._built.get(name, {}) and not self._is_lost(expected):
+            if expected.state in self._built.get(name, {}) and not self._is_lost(name, expected):
                 if not self._forgotten(name, expected):
                     raise Needless(f"{name} was built in this very state before")
                 self.tally.forgotten += 1
@@ -168,8 +168,12 @@ class Harness:
             if name in built.executed or expected.state not in known:
                 known[expected.state] = now
                 self._shapes.setdefault(name, {})[expected.shape] = now
-            if expected.text is not None:
-                self._texts[expected.state] = expected.text
+            shipped = self.expected(name, expected) if isinstance(name, tuple) else None
+            if shipped is not None:
+                self._texts[expected.state] = shipped
+                if name in built.executed:
+                    # Whoever publishes the bytes again mends what was damaged.
+                    self._lost.discard(_digest(shipped))
 
     def _forgotten(self, name: Name | str, expected: Expected) -> bool:
         """Whether so many other traces came after the one of this state that it may be gone."""
@@ -177,9 +181,9 @@ class Harness:
         since = shapes.get(expected.shape, 0)
         return sum(when > since for when in shapes.values()) >= TRACES_KEPT
 
-    def _is_lost(self, expected: Expected) -> bool:
-        text = expected.text
-        return (ROWS if text is None else _digest(text)) in self._lost
+    def _is_lost(self, name: Name | str, expected: Expected) -> bool:
+        shipped = self.expected(name, expected) if isinstance(name, tuple) else None
+        return (ROWS if shipped is None else _digest(shipped)) in self._lost
 
     def _forget_lost(self) -> None:
         """What the store has lost has to be built again."""
