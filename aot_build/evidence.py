@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence, Set
 from aot_build.core.action import STAGE, Action
 from aot_build.core.result import Failure
 from aot_build.core.trace import Trace
+from aot_build.core.trespass import RUNS, Trespass
 from aot_build.core.work import WorkReport
 from aot_build.events import Notice
 from aot_build.files import unchanged
@@ -51,7 +52,9 @@ def fully_known(space: Workspace, kernel: str, report: WorkReport) -> bool:
     return not report.gap
 
 
-def tell_trespasses(space: Workspace, kernel: str, trespasses: Sequence[str]) -> Failure | None:
+def tell_trespasses(
+    space: Workspace, kernel: str, trespasses: Sequence[Trespass]
+) -> Failure | None:
     """Report what an action touched that it has no business with, each once a build; a failure
     where settings are strict."""
     if space.settings.strict and trespasses:
@@ -66,8 +69,7 @@ def tell_trespasses(space: Workspace, kernel: str, trespasses: Sequence[str]) ->
     for each in trespasses:
         if (kernel, each) not in space.trespasses:
             space.trespasses.add((kernel, each))
-            runs = each.startswith("runs ")
-            where = "" if runs else ", outside of the project and its toolchain"
+            where = "" if each.deed == RUNS else ", outside of the project and its toolchain"
             space.emit(Notice(f"{kernel} {each}{where}"))
     return None
 

@@ -24,6 +24,7 @@ from aot_build.core.roles import Roles
 from aot_build.core.store import Store
 from aot_build.core.toolchain import Toolchain
 from aot_build.core.trace import Trace
+from aot_build.core.trespass import Trespass
 from aot_build.digest import blob_digest, key_digest
 from aot_build.errors import EnvironmentProblem, InternalError
 from aot_build.events import Emit, Notice
@@ -97,7 +98,7 @@ class Workspace:
         self._traces: dict[int, Trace] = {}
         self.edited: set[str] = set()
         """Inputs that changed while they were being used: this build is no snapshot."""
-        self.trespasses: set[tuple[str, str]] = set()
+        self.trespasses: set[tuple[str, Trespass]] = set()
         """What was told of kernels that touch what they have no business with."""
 
     def _open_store(self) -> tuple[Store, Path]:

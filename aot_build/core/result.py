@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from aot_build.core.artifact import Artifact
+from aot_build.core.trespass import Trespass
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,8 +18,7 @@ class ActionResult:
     seconds: float = 0.0
     """Wall time of the action, for ordering later builds."""
     peak_bytes: int = 0
-    trespasses: tuple[str, ...] = ()
-    """What the action touched that it has no business with (core.work.WorkReport)."""
+    trespasses: tuple[Trespass, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from typing import Any
 
 from aot_build.core.action import Action
 from aot_build.core.trace import Trace
+from aot_build.core.trespass import Trespass
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +45,7 @@ class WorkReport:
     of this process knows best whether it would fare better another time."""
     gap: str = ""
     """Why the trace may lack something, for once: its result must not be kept."""
-    trespasses: tuple[str, ...] = ()
-    """What it read outside project and toolchain, wrote outside its folders, or ran that cannot be
-    traced: `reads /etc/hostname`."""
+    trespasses: tuple[Trespass, ...] = ()
     imports: tuple[str, ...] = ()
     """Modules of installed packages that it asked for, in that order: an action alike would find
     them imported, had somebody imported them before."""

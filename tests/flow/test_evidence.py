@@ -11,6 +11,7 @@ import pytest
 
 from aot_build.core.roles import Roles
 from aot_build.core.trace import Trace, by_folder
+from aot_build.core.trespass import READS, RUNS, Trespass
 from aot_build.evidence import SHOWN, inputs_held, tell_trespasses
 from aot_build.files import StatIndex, stamp_ns
 from aot_build.graph.closure import ClosureReader
@@ -25,7 +26,7 @@ class Space:
         self.closures = ClosureReader(self.roles, self.index, lambda name, used: "", {})
         self.settings = SimpleNamespace(strict=False, project=folder)
         self.edited: set[str] = set()
-        self.trespasses: set[tuple[str, str]] = set()
+        self.trespasses: set[tuple[str, Trespass]] = set()
         self.told: list[str] = []
 
     def emit(self, event: Any) -> None:
@@ -128,7 +129,7 @@ def test_what_nobody_asked_may_change_meanwhile(
 
 
 def test_each_trespass_is_told_once(space: Any) -> None:
-    found = ("reads /traced/a.h", "runs /bin/x, which cannot be traced")
+    found = (Trespass(READS, "/traced/a.h"), Trespass(RUNS, "/bin/x"))
     assert tell_trespasses(space, "scale", found) is tell_trespasses(space, "scale", found) is None
     assert space.told == [
         "scale reads /traced/a.h, outside of the project and its toolchain",
@@ -140,7 +141,7 @@ def test_each_trespass_is_told_once(space: Any) -> None:
 def test_where_settings_are_strict_it_fails_with_all_of_them(space: Any) -> None:
     space.settings.strict = True
     assert tell_trespasses(space, "scale", ()) is None
-    many = [f"reads /{n}" for n in range(SHOWN + 2)]
+    many = [Trespass(READS, f"/{n}") for n in range(SHOWN + 2)]
     failure = tell_trespasses(space, "scale", many)
     assert failure is not None and failure.outcome == "error" and not space.told
     assert f"reads /{SHOWN - 1}\n  and 2 more\nhint: " in failure.reason

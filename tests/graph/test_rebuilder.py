@@ -10,6 +10,7 @@ from aot_build.core.action import Action
 from aot_build.core.record import Record
 from aot_build.core.result import ActionResult
 from aot_build.core.trace import Trace
+from aot_build.core.trespass import Trespass
 from aot_build.graph.keys import action_key
 from aot_build.graph.rebuilder import Rebuilder
 from aot_build.store.memory import MemoryStore
@@ -194,7 +195,7 @@ def test_where_settings_are_strict_a_trespass_is_built_again(
     builds: Builds, action: Action
 ) -> None:
     key = action_key(action, builds.project.reader().closure(TRACE))
-    result = ActionResult((), trespasses=("reads /etc/hosts",))
+    result = ActionResult((), trespasses=(Trespass("reads", "/etc/hosts"),))
     builds.store.publish(action_key(action), TRACE, key, result, Path())
     assert builds.probe(action) == "hit"
     decision = Rebuilder(builds.store, builds.project.reader(), strict=True).probe(action)

@@ -16,6 +16,7 @@ from typing import Any
 
 from aot_build.backends.tracing.observed import Observed
 from aot_build.core.roles import Roles
+from aot_build.core.trespass import READS, RUNS, WRITES, Trespass
 from aot_build.core.work import WorkOrder
 
 SYSTEM = (
@@ -33,19 +34,17 @@ HARMLESS = ("ldconfig",)
 _OPTION = re.compile(r"^(?:@|-[A-Za-z]|-isystem|-iquote|-idirafter|-include)(?=/)")
 
 
-def trespasses(order: WorkOrder, seen: Observed) -> tuple[str, ...]:
-    """What to tell the user, one text for each path; sorted."""
+def trespasses(order: WorkOrder, seen: Observed) -> tuple[Trespass, ...]:
+    """Sorted."""
     own = nobodys(order)
     given = (*own, *order.roots.values(), *order.import_roots, *_declared(order))
     readable = (*_standing(), *_folders(given))
     writable = _folders(own)
-    told = [f"reads {path}" for path in seen.read | seen.listed if not _inside(path, readable)]
-    told += [f"writes {path}" for path in seen.written if not _inside(path, writable)]
+    found = [Trespass(READS, p) for p in seen.read | seen.listed if not _inside(p, readable)]
+    found += [Trespass(WRITES, p) for p in seen.written if not _inside(p, writable)]
     blind = {path for path in seen.untraceable if os.path.basename(path) not in HARMLESS}
-    told += [f"runs {path}, which cannot be traced" for path in blind]
-    if seen.strays:
-        told.append("runs a program that the tracer does not reach, which cannot be traced")
-    return tuple(sorted(told))
+    found += [Trespass(RUNS, path) for path in (*blind, *([""] if seen.strays else []))]
+    return tuple(sorted(found))
 
 
 def nobodys(order: WorkOrder) -> tuple[str, ...]:

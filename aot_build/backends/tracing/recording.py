@@ -23,6 +23,7 @@ from aot_build.core.compiler_env import LOADER_PATH
 from aot_build.core.environment import UNRECORDED, WHOLE, is_ambient, reads_all, trusts_times
 from aot_build.core.roles import Roles
 from aot_build.core.trace import Trace
+from aot_build.core.trespass import READS, Trespass
 from aot_build.core.work import WorkOrder, WorkReport
 
 
@@ -261,11 +262,12 @@ def _python_folders() -> set[str]:
     }
 
 
-def _home(trespasses: Iterable[str]) -> set[str]:
+def _home(trespasses: Iterable[Trespass]) -> set[str]:
     """`HOME`, where the action read what the user keeps there: another home is another file."""
     home = os.path.abspath(os.environ.get("HOME") or os.sep)
-    reads = home != os.sep and any(each.startswith(f"reads {home}{os.sep}") for each in trespasses)
-    return {"HOME"} if reads else set()
+    read = (each.path for each in trespasses if each.deed == READS)
+    kept = home != os.sep and any(path.startswith(home + os.sep) for path in read)
+    return {"HOME"} if kept else set()
 
 
 def _installed(namespace: dict[str, Any]) -> bool:
