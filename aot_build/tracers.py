@@ -14,22 +14,23 @@ TRACERS = "tracer-v1"
 def find_tracer(
     settings: Settings,
     env: Mapping[str, str],
-    folders: Sequence[Path],
     toolchains: Mapping[str, Toolchain],
     emit: Emit,
+    places: Sequence[Path],
+    scratch: Path,
 ) -> Library:
     """The library to trace actions with; one that is none where settings or the system refuse.
 
-    It is kept in the first of the folders from which programs can load it: a shared disk may be
-    mounted `noexec`.
+    It is kept in the first of the places from which programs can load it: a shared disk may be
+    mounted `noexec`. Temporary files go to `scratch`.
     """
     if not settings.tracer:
         return Library("", "tracer = false")
     # The compiler that is found for kernels anyway: it makes a library of C as well.
     cxx = toolchains.get("cxx")
     reason = ""
-    for folder in folders:
-        library = build(folder, env, cxx.command if cxx else ())
+    for place in places:
+        library = build(place / TRACERS, env, cxx.command if cxx else (), scratch)
         if library:
             return library
         reason = reason or library.reason

@@ -54,7 +54,7 @@ from aot_build.toolchains.distributions import Distributions
 from aot_build.toolchains.nvcc import find_nvcc
 from aot_build.toolchains.package import find_package
 from aot_build.toolchains.python import find_python
-from aot_build.tracers import TRACERS, find_tracer
+from aot_build.tracers import find_tracer
 
 ROOM = "aot_build.backends"
 LITTLE_ROOM = 16 << 20
@@ -204,8 +204,7 @@ class Workspace:
     def tracer(self) -> Library:
         """What actions are traced with; where there is none, others have to tell."""
         places = [self.settings.cache_dir, self.folder] if self.cached else [self.folder]
-        folders = [place / TRACERS for place in places]
-        return find_tracer(self.settings, self.env, folders, self.toolchains, self.emit)
+        return find_tracer(self.settings, self.env, self.toolchains, self.emit, places, self.work)
 
     @cached_property
     def executor(self) -> Executor:
@@ -227,9 +226,8 @@ class Workspace:
     @cached_property
     def preloads(self) -> Preloads:
         """What actions imported in earlier builds: read when something is to run."""
-        settings = self.settings
-        roots = settings.import_roots
-        return Preloads(settings.cache_dir, settings.package, self.distributions, roots)
+        given = self.settings
+        return Preloads(given.cache_dir, given.package, self.distributions, given.import_roots)
 
     @cached_property
     def history(self) -> History:

@@ -200,7 +200,8 @@ class Storm:
         assert not list(self.project.glob("build/aot/work-*"))
         for root in (self.cache, self.project):
             assert not [str(p) for p in root.rglob("*") if p.name.endswith(".tmp")]
-        assert not [p for p in self.tmp.iterdir() if not pips_own(p)]
+        left = [p for p in self.tmp.iterdir() if not pips_own(p)]
+        assert not left, [str(inside) for p in left for inside in (p, *p.rglob("*"))]
 
 
 def plugged_in(folder: Path) -> Path:

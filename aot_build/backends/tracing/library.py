@@ -15,7 +15,7 @@ from pathlib import Path
 
 from aot_build.backends.tracing import records
 from aot_build.digest import file_digest, key_digest
-from aot_build.files import replacing, write_atomic
+from aot_build.files import write_atomic
 
 LOG_VARIABLE = "AOT_TRACE_LOG"
 PRELOAD_VARIABLE = "LD_PRELOAD"
@@ -55,11 +55,17 @@ class Library:
         return bool(self.path)
 
 
-def build(folder: Path, env: Mapping[str, str], command: Sequence[str] = ()) -> Library:
+def build(
+    folder: Path,
+    env: Mapping[str, str],
+    command: Sequence[str] = (),
+    scratch: Path | None = None,
+) -> Library:
     """The library in a folder, compiled and tried where that was not done before.
 
     The compiler is the first of $CC, cc, gcc, clang on PATH, else `command`, which may be a C++
-    compiler. Never raises for what is missing or does not work: the reason says what.
+    compiler. Temporary files go to `scratch`, else to the system's folder for them: a killed
+    process leaves some. Never raises for what is missing or does not work: the reason says what.
     """
     if not sys.platform.startswith("linux"):
         return Library("", f"there is no LD_PRELOAD of this kind on {sys.platform}")
@@ -67,7 +73,7 @@ def build(folder: Path, env: Mapping[str, str], command: Sequence[str] = ()) -> 
     if not compiler:
         return Library("", f"no C compiler: none of $CC, {', '.join(COMPILERS)} is on PATH")
     try:
-        return _built(folder.absolute(), env, compiler)
+        return _built(folder.absolute(), env, compiler, scratch)
     except OSError as error:
         return Library("", f"the tracer cannot be built: {error}")
 
@@ -90,13 +96,17 @@ def c_compiler(env: Mapping[str, str]) -> tuple[str, ...]:
     return ()
 
 
-def _built(folder: Path, env: Mapping[str, str], compiler: tuple[str, ...]) -> Library:
+def _built(
+    folder: Path, env: Mapping[str, str], compiler: tuple[str, ...], scratch: Path | None
+) -> Library:
     path = folder / f"tracer-{_name(compiler)}.so"
     verdict = path.with_suffix(".txt")
     kept = _kept(path, verdict)
     if kept is None:
         folder.mkdir(parents=True, exist_ok=True)
-        kept = _compile(path, env, compiler) or _try(path, env)
+        with tempfile.TemporaryDirectory(dir=scratch) as room:
+            env = {**env, "TMPDIR": room}
+            kept = _compile(path, env, compiler, room) or _try(path, env, room)
         write_atomic(verdict, (kept or _works(path)).encode())
     return Library("", kept) if kept else Library(_listable(path))
 
@@ -141,23 +151,23 @@ def _kept(path: Path, verdict: Path) -> str | None:
         return None
 
 
-def _compile(path: Path, env: Mapping[str, str], compiler: tuple[str, ...]) -> str:
+def _compile(path: Path, env: Mapping[str, str], compiler: tuple[str, ...], room: str) -> str:
     """Why it cannot be compiled, or nothing. Others may be doing the same at the same time."""
-    source = Path(__file__).with_name("tracer.c")
-    with replacing(path) as temporary:
-        # A C++ compiler would link its own library, which every program would then load.
-        words = [*compiler, *FLAGS, "-x", "c", str(source), "-x", "none", "-Wl,--as-needed", "-ldl"]
-        answer = _call([*words, "-o", str(temporary)], env)
-        if isinstance(answer, str) or answer.returncode:
-            temporary.touch()
+    source, made = Path(__file__).with_name("tracer.c"), Path(room, path.name)
+    # A C++ compiler would link its own library, which every program would then load.
+    words = [*compiler, *FLAGS, "-x", "c", str(source), "-x", "none", "-Wl,--as-needed", "-ldl"]
+    answer = _call([*words, "-o", str(made)], env)
     if isinstance(answer, str):
         return f"{compiler[0]} does not run: {answer}"
-    return f"{compiler[0]} fails: {answer.stderr.strip()[-500:]}" if answer.returncode else ""
+    if answer.returncode:
+        return f"{compiler[0]} fails: {answer.stderr.strip()[-500:]}"
+    write_atomic(path, made.read_bytes())
+    return ""
 
 
-def _try(path: Path, env: Mapping[str, str]) -> str:
+def _try(path: Path, env: Mapping[str, str], room: str) -> str:
     """Why it does not work, or nothing."""
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir=room) as folder:
         for name in ("one", "two", "three"):
             Path(folder, name).write_text("line\n")
         log = os.path.join(folder, "log")

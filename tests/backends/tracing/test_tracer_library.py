@@ -144,13 +144,29 @@ def test_it_compiles_without_warnings(tmp_path: Path) -> None:
     subprocess.run([*words, "-ldl"], check=True, timeout=100)
 
 
+def test_what_a_killed_one_leaves_lies_in_the_scratch_folder(tmp_path: Path) -> None:
+    """The owner of that folder removes it, whoever was killed meanwhile."""
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    script = 'echo "$TMPDIR" > "$(dirname "$0")/room"; kill -9 $PPID'
+    env = {**os.environ, "CC": compiler(tmp_path / "bin", script)}
+    code = (
+        "import os, sys; from pathlib import Path; from aot_build.backends.tracing import library;"
+        "library.build(Path(sys.argv[1]), os.environ, scratch=Path(sys.argv[2]))"
+    )
+    words = [sys.executable, "-c", code, str(tmp_path / "out"), str(scratch)]
+    assert subprocess.run(words, env=env, timeout=100).returncode == -9
+    room = Path((tmp_path / "bin/room").read_text().strip())
+    assert room.is_dir() and room.parent == scratch and not list((tmp_path / "out").glob("*"))
+
+
 def test_another_folder_serves_where_the_first_does_not(tmp_path: Path) -> None:
     """As on a disk that no program may be loaded from."""
     (tmp_path / "file").touch()
     told: list[object] = []
     settings = SimpleNamespace(tracer=True)
     refused, serving = tmp_path / "file" / "in", tmp_path / "own"
-    found = find_tracer(settings, os.environ, [refused, serving], {}, told.append)
+    found = find_tracer(settings, os.environ, {}, told.append, [refused, serving], tmp_path)
     assert found.path.startswith(str(serving)) and not told
-    found = find_tracer(settings, os.environ, [refused], {}, told.append)
+    found = find_tracer(settings, os.environ, {}, told.append, [refused], tmp_path)
     assert not found and len(told) == 1
