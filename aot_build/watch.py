@@ -84,6 +84,10 @@ def _present(workspace: Workspace) -> Iterator[tuple[str, Stat]]:
     for path in workspace.distributions.files:
         # What RECORD lists and nobody installed must not appear, either.
         yield path, stat_row(path) if os.path.lexists(path) else snapshot.ABSENT
+    # Who looked into the project's own folders has listed them, and is watched as such.
+    own = set(map(str, workspace.settings.import_roots))
+    for path in set(workspace.distributions.searched) - own:
+        yield path, stat_row(path) if os.path.lexists(path) else snapshot.ABSENT
     if workspace.cached:
         yield str(workspace.settings.cache_dir), snapshot.PRESENT
 

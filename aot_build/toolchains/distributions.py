@@ -8,9 +8,11 @@ have kept the mtimes.
 """
 
 import base64
+import importlib.machinery
 import importlib.metadata
 import os
 import re
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,6 +100,13 @@ class Distributions:
             self._identities[key] = self._identify(*key)
         return self._identities[key]
 
+    @property
+    def searched(self) -> list[str]:
+        """Absolute paths of the folders that were searched: what is installed there may be found
+        instead of another, or of none. Empty where nobody asked."""
+        asked = self._found or self._owners is not None
+        return [os.path.abspath(place) for place in sys.path] if asked else []
+
     def contents(self, name: str, pattern: str) -> list[tuple[str, str, str]]:
         """Name, path and content of the recorded files whose names end like that: a regular
         expression. For people: nothing is said of what is not installed."""
@@ -114,7 +123,7 @@ class Distributions:
     def _identify(self, name: str, used: tuple[str, ...] | None) -> str:
         if name.startswith(UNOWNED):
             package = name.removeprefix(UNOWNED)
-            return ", ".join(self.owners(package)) or "absent"
+            return ", ".join(self.owners(package)) or _unowned(package)
         installed = self._installed(name)
         if installed is None:
             return "absent"
@@ -185,6 +194,13 @@ class Distributions:
             if path.startswith(os.path.join(folder, "")):
                 return os.path.relpath(path, folder) + os.sep * path.endswith(os.sep)
         return ""
+
+
+def _unowned(package: str) -> str:
+    """Whether somebody has put it there by hand."""
+    places = [place for place in sys.path if place.endswith("-packages")]
+    found = importlib.machinery.PathFinder.find_spec(package, places)
+    return "absent" if found is None else "without a distribution"
 
 
 def _names(path: str, folder: str, record: Record) -> str | None:

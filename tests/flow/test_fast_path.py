@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import sys
 import time
 
 import pytest
@@ -10,32 +9,13 @@ import pytest
 from aot_build import snapshot
 from aot_build.fastpath import PLAIN, nothing_to_do
 from aot_build.request import Request
+from tests.flow.settled import COOL, is_fresh, settle
 
 pytestmark = [pytest.mark.slow, pytest.mark.compiler]
-COOL = 2.2
-"""Seconds after which no input is racy."""
 
 
 def test_the_plain_shape_is_that_of_a_plain_request():
     assert Request("/x").shape == PLAIN
-
-
-def is_fresh(project) -> bool:
-    """Ask as the command line does, in a process of its own."""
-    code = (
-        "import sys; from aot_build import snapshot; "
-        f"sys.exit(snapshot.fresh({str(project.path)!r}, {PLAIN!r}) is None)"
-    )
-    import subprocess
-
-    return subprocess.run([sys.executable, "-c", code], env=project.env, cwd="/").returncode == 0
-
-
-def settle(project) -> None:
-    project.build()
-    time.sleep(COOL)
-    project.build()
-    assert is_fresh(project)
 
 
 def without_time(line: str) -> str:

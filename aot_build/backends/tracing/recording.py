@@ -10,7 +10,7 @@ import sys
 import sysconfig
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aot_build.backends.tracing import records
 from aot_build.backends.tracing.absences import absences
@@ -25,6 +25,9 @@ from aot_build.core.roles import Roles
 from aot_build.core.trace import Trace
 from aot_build.core.trespass import READS, Trespass
 from aot_build.core.work import WorkOrder, WorkReport
+
+if TYPE_CHECKING:
+    from importlib.metadata import DistributionFinder
 
 
 class Recording:
@@ -49,6 +52,8 @@ class Recording:
         self._asked: dict[str, None] = {}
         """Modules that the project's code or a call imported, in order; some are attributes."""
         self._sought: dict[str, tuple[str, ...]] = {}
+        self._versions: set[str] = set()
+        """Of distributions that were asked for by name, installed or not: what tells it."""
         self._before = set(sys.modules)
 
     def start(self) -> None:
@@ -120,7 +125,7 @@ class Recording:
             programs=tuple(sorted(seen.programs(search_path()))),
             env=tuple(sorted(self._looked_up(seen) | _home(told))),
         )
-        for top in self._sought_in_vain():
+        for top in self._sought_in_vain() | self._versions:
             packages.setdefault(top, set())
         for path in _libraries():
             if (top := _package_of(path)) in packages:
@@ -239,6 +244,12 @@ class Recording:
         """Find nothing, but note what is sought: the import machinery asks here first."""
         folders = sys.path if path is None else path
         self._sought.setdefault(name, tuple(map(absolute, folders)))
+
+    def find_distributions(self, asked: "DistributionFinder.Context") -> tuple[()]:
+        """Find none, but note whose version is asked for: importlib.metadata asks here first."""
+        if asked.name:
+            self._versions.add(f"{asked.name}-.dist-info")
+        return ()
 
     def _sought_in_vain(self) -> set[str]:
         """Packages that the project's code would import, if only they were installed."""
