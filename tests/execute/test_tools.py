@@ -112,8 +112,10 @@ def test_after_a_kill_all_tokens_are_back(
 ) -> None:
     words, env = command(kind, pot, folder)
     with subprocess.Popen(
-        words, cwd=folder, env=env, stdout=subprocess.DEVNULL, start_new_session=True
-    ) as tool:
+        words, cwd=folder, env=env, stdout=subprocess.DEVNULL, start_new_session=True,
+        # Of a shell's background jobs, the tests included, all that they start ignores it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    ) as tool:  # fmt: skip
         wait_until(lambda: (folder / "log").exists() and most_at_once(folder) > 1)
         tool.send_signal(number)
         tool.wait(HANG_SECONDS)
@@ -240,10 +242,17 @@ def test_descriptors_are_a_pot_only_as_ends_of_one_pipe() -> None:
 
 
 def test_a_pot_is_reachable_while_its_process_has_it() -> None:
-    pot = Jobserver.create()
-    assert reachable(pot.path)
-    path = pot.path
-    pot.close()
+    """In a process of its own: another thread of this one may open what takes its number."""
+    code = (
+        "from aot_build.execute.jobserver import Jobserver;"
+        "pot = Jobserver.create(); print(pot.path, flush=True); input()"
+    )
+    words = [sys.executable, "-c", code]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as owner:
+        assert owner.stdin is not None and owner.stdout is not None
+        path = owner.stdout.readline().strip()
+        assert reachable(path)
+        owner.communicate("\n")
     assert not reachable(path)
     assert tools.for_workers({"A": "b"}, path, "/none") == {"A": "b"}
 
