@@ -1,7 +1,8 @@
 """Paths that were not there, by the nearest folder that was."""
 
+import functools
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from aot_build.core.roles import Roles
 from aot_build.core.trace import Absences, by_folder
@@ -9,11 +10,13 @@ from aot_build.core.trace import Absences, by_folder
 
 def absences(paths: Iterable[str], roles: Roles) -> Absences:
     """Those of the paths (absolute) that are still not there, as a trace keeps them."""
+    places = functools.cache(lambda folder: tuple(_places(folder, roles)))
+    is_there = functools.cache(os.path.isdir)
     return by_folder(
         (place, name)
         for path in set(paths)
-        for folder, name in _place(path)
-        for place in _places(folder, roles)
+        for folder, name in _place(path, is_there)
+        for place in places(folder)
     )
 
 
@@ -26,9 +29,9 @@ def _places(folder: str, roles: Roles) -> Iterator[str]:
         yield f"{{project}}/{os.path.relpath(folder, project)}"
 
 
-def _place(path: str) -> Iterator[tuple[str, str]]:
+def _place(path: str, is_there: Callable[[str], bool]) -> Iterator[tuple[str, str]]:
     """Where a path would appear; nothing where it has appeared."""
-    if os.path.lexists(path):
+    if is_there(os.path.dirname(path)) and os.path.lexists(path):
         # A link that leads nowhere: what it leads to may appear.
         if not os.path.islink(path) or os.path.exists(path):
             return
@@ -36,6 +39,6 @@ def _place(path: str) -> Iterator[tuple[str, str]]:
         if os.path.islink(path):  # It leads to itself.
             return
     folder = os.path.dirname(path)
-    while not os.path.isdir(folder) and folder != os.sep:
+    while not is_there(folder) and folder != os.sep:
         folder = os.path.dirname(folder)
     yield folder, path[len(folder.rstrip(os.sep)) + 1 :]

@@ -115,10 +115,11 @@ _SETS = tuple(f.name for f in dataclasses.fields(Observed) if f.name not in ("ga
 
 def _is_within(path: str, made: set[str]) -> bool:
     """Whether the action made this, or a folder around it."""
-    while len(path) > 1:
-        if path in made:
+    at = len(path)
+    while at > 0:
+        if path[:at] in made:
             return True
-        path = os.path.dirname(path)
+        at = path.rfind(os.sep, 0, at)
     return False
 
 

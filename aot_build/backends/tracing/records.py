@@ -15,7 +15,7 @@ Kind = Literal["r", "w", "s", "a", "d", "x", "u", "e", "l"]
 variable looked up, library loaded."""
 
 _MAGIC = b"AOTTRACE"
-_VERSION = 1
+_VERSION = 2
 _HEAD = struct.Struct("<8sIIQQIII")
 _RECORDS = 4096 + 8 * 65536
 _CAPACITY = 256 << 20

@@ -1,7 +1,8 @@
 /* The log that all processes of an action write: one file, mapped by each of them.
  *
  * Head      one page, see `struct head`: who made it, how far it is filled, whether it is whole.
- * Table     SLOTS hashes of (kind, path): what is told already is not told again.
+ * Table     SLOTS hashes of (kind, path): what is told already is not told again. The first NEAR
+ *           of them come first: each page of a mapped file that is written to costs some 20 us.
  * Records   from RECORDS on, each 8-byte aligned: a 32-bit word, a kind, a path, NUL bytes to the
  *           next record. The word is the record's size, a multiple of 8, with CLAIMED or WRITTEN.
  *
@@ -26,7 +27,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { VERSION = 1, SLOTS = 1 << 16, PROBES = 64, HEAD = 4096, RECORDS = HEAD + SLOTS * 8 };
+enum { VERSION = 2, SLOTS = 1 << 16, PROBES = 64, HEAD = 4096, RECORDS = HEAD + SLOTS * 8 };
+enum { NEAR = 1 << 11, NEAR_PROBES = 16 };
 enum { OVERFLOWED = 1, TORN = 2, UNMAPPED = 4 };
 enum { CLAIMED = 2, WRITTEN = 1, MARKS = 7, LONGEST = 2 * PATH_MAX };
 
@@ -91,8 +93,9 @@ static uint64_t hash_of(char kind, const char *path, size_t length)
 static uint64_t *slot_of(struct head *log, uint64_t hash)
 {
     uint64_t *table = (uint64_t *)((char *)log + HEAD);
-    for (size_t n = 0; n < PROBES; n++) {
-        uint64_t *slot = &table[(hash + n) % SLOTS];
+    for (size_t n = 0; n < NEAR_PROBES + PROBES; n++) {
+        uint64_t *slot = n < NEAR_PROBES ? &table[(hash + n) % NEAR]
+                                         : &table[NEAR + (hash + n) % (SLOTS - NEAR)];
         uint64_t there = LOAD(slot);
         if (!there || there == hash)
             return slot;
