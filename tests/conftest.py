@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -32,6 +33,12 @@ TOOLS: dict[str, Callable[[], object]] = {
     "triton": lambda: importlib.util.find_spec("triton"),
 }
 """What a marker says that a test needs, and whether it is here."""
+
+
+def pytest_configure() -> None:
+    """Be interruptible, as all that the tests start must be: a shell's background jobs are not."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

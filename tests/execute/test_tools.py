@@ -112,10 +112,8 @@ def test_after_a_kill_all_tokens_are_back(
 ) -> None:
     words, env = command(kind, pot, folder)
     with subprocess.Popen(
-        words, cwd=folder, env=env, stdout=subprocess.DEVNULL, start_new_session=True,
-        # Of a shell's background jobs, the tests included, all that they start ignores it.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    ) as tool:  # fmt: skip
+        words, cwd=folder, env=env, stdout=subprocess.DEVNULL, start_new_session=True
+    ) as tool:
         wait_until(lambda: (folder / "log").exists() and most_at_once(folder) > 1)
         tool.send_signal(number)
         tool.wait(HANG_SECONDS)
