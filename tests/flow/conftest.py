@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from aot_build.backends.tracing import library
+from aot_build.tracers import TRACERS
 from tests.flow.consumers import NOT_SOURCES, ROOT, configured, run
 from tests.flow.single import KERNEL
 
@@ -102,9 +104,19 @@ class Project:
         return {p.relative_to(self.result).as_posix(): p.read_bytes() for p in found}
 
 
+@pytest.fixture(scope="session")
+def tracers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a cache keeps of the tracer: compiled once, and not once a test."""
+    folder = tmp_path_factory.mktemp("tracers") / TRACERS
+    library.build(folder, os.environ)
+    return folder
+
+
 @pytest.fixture
-def new_project(tmp_path: Path) -> Callable[..., Project]:
+def new_project(tmp_path: Path, tracers: Path) -> Callable[..., Project]:
     """Make the project in a folder of that name; all share one cache."""
+    if tracers.exists():
+        shutil.copytree(tracers, tmp_path / "cache" / TRACERS)
 
     def make(name: str = "one", files: Mapping[str, str] = FILES) -> Project:
         free = {k: v for k, v in os.environ.items() if not k.startswith("AOT_BUILD_")}
