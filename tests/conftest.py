@@ -35,12 +35,6 @@ TOOLS: dict[str, Callable[[], object]] = {
 """What a marker says that a test needs, and whether it is here."""
 
 
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_auto_num_workers() -> int:
-    """One more than there are processors: tests of whole builds wait for clocks and disks."""
-    return (os.cpu_count() or 1) + 1
-
-
 def pytest_configure() -> None:
     """Be interruptible, as all that the tests start must be: a shell's background jobs are not."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
