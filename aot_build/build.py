@@ -9,8 +9,8 @@ from typing import Any
 from aot_build import layout, snapshot
 from aot_build._version import VERSION
 from aot_build.core.action import STAGE
-from aot_build.core.manifest import Entry
-from aot_build.core.result import DAMAGED, Miss
+from aot_build.core.manifest import Entry, clashes
+from aot_build.core.result import DAMAGED, Failure, Miss
 from aot_build.courses import Course, course
 from aot_build.errors import EnvironmentProblem
 from aot_build.events import FailureRow, MissRow, Notice, PlanReady, Summary
@@ -19,7 +19,7 @@ from aot_build.graph.rebuilder import Decision
 from aot_build.locking import locked
 from aot_build.materialize import DamagedBlobs, ResultFolder
 from aot_build.outcome import Outcome
-from aot_build.plan import Plan, Planned, Planner
+from aot_build.plan import Plan, Planned, Planner, served
 from aot_build.request import Request
 from aot_build.stations import STAGE_LOST, Stations
 from aot_build.watch import keep_snapshot
@@ -49,21 +49,22 @@ def build(workspace: Workspace, request: Request, began_ns: int) -> Summary:
     `began_ns` is when the settings were read (Unix time).
     """
     began = time.perf_counter()
-    snapshot.forget(request.project)
-    for note in workspace.settings.unserved:
+    snapshot.forget(request.project, request.shape)
+    # Who names kernels is told of those alone, by the plan.
+    for note in workspace.settings.unserved.values() if request.kernels is None else ():
         workspace.emit(Notice(note))
     built = _mended(workspace, _plan_and_run(workspace, request))
     # One build at a time fills the folder; others that stand in this checkout wait here.
     with locked(workspace.folder / layout.LOCK, exclusive=True):
-        built = _materialize(workspace, built, request.kernels)
+        built = _materialize(workspace, built, request)
         everything = request.kernels is None and request.targets is None
         _keep_records(workspace, built, complete=everything)
         summary = _summary(workspace, built, time.perf_counter() - began)
         workspace.index.save()
         workspace.contents.save()
         workspace.keep_history()
-        if not built.failed and not workspace.edited and request.kernels is None:
-            keep_snapshot(workspace, request, summary, result_folder(workspace), began_ns)
+        if not built.failed and not workspace.edited:
+            keep_snapshot(workspace, request, summary, result_folder(workspace, request), began_ns)
     return summary
 
 
@@ -90,7 +91,9 @@ def _plan_and_run(workspace: Workspace, request: Request) -> Built:
             )
         )
 
-    plan = Planner(stations, planned, ready).plan(request.kernels)
+    # Who asks for a folder of its own names a family, of which targets leave a part.
+    names = served(workspace.settings, request.kernels) if request.folder else request.kernels
+    plan = Planner(stations, planned, ready).plan(names)
     return _built(plan, [courses[id(each)] for each in plan.planned])
 
 
@@ -129,19 +132,23 @@ def unbuilt(planned: Planned, miss: Miss) -> Planned:
     return dataclasses.replace(planned, stages=stages, decision=decision)
 
 
-def _materialize(workspace: Workspace, built: Built, only: Sequence[str] | None) -> Built:
+def _materialize(workspace: Workspace, built: Built, request: Request) -> Built:
     """Fill the result folder; what the store lost since the probe is built again.
 
     Where a kernel failed the folder is left as it was.
     """
     producer = f"aot-build {VERSION}"
+    only = None if request.folder else request.kernels
     for _ in range(1 + REBUILDS):
         if built.failed:
             return built
         entries = [_entry(p, o) for p, o in zip(built.plan.planned, built.outcomes, strict=True)]
+        if _refuse_clashes(built, entries):
+            return built
         try:
             mode = workspace.settings.mode
-            result_folder(workspace).fill(entries, workspace.store, mode, producer, only)
+            folder = result_folder(workspace, request)
+            folder.fill(entries, workspace.store, mode, producer, only)
         except DamagedBlobs as damage:
             workspace.emit(Notice(f"{damage} in the cache: building them again"))
             built = _again(workspace, built, damage.entries)
@@ -152,6 +159,23 @@ def _materialize(workspace: Workspace, built: Built, only: Sequence[str] | None)
         {"cache": workspace.settings.cache_dir},
         "check the disk, or set AOT_BUILD_CACHE_DIR to another folder",
     )
+
+
+def _refuse_clashes(built: Built, entries: Sequence[Entry]) -> bool:
+    """Fail each variant of which the runtime could serve another one's file; whether there is one.
+
+    Both are kept: which of them is wrong is for whoever wrote them to say.
+    """
+    places = {id(entry): place for place, entry in enumerate(entries)}
+    found = clashes(entries)
+    for first, second, name in found:
+        variant = first.variant
+        other = f"{variant.kernel.name} [{variant.label}] for {variant.target}"
+        built.outcomes[places[id(second)]].failure = Failure(
+            "error",
+            f"it left another {name} than {other} did: at run time there is one file of that name",
+        )
+    return bool(found)
 
 
 def _again(workspace: Workspace, built: Built, lost: list[Entry]) -> Built:
@@ -172,9 +196,9 @@ def _again(workspace: Workspace, built: Built, lost: list[Entry]) -> Built:
     return again
 
 
-def result_folder(workspace: Workspace) -> ResultFolder:
+def result_folder(workspace: Workspace, request: Request) -> ResultFolder:
     """Where this build's result goes."""
-    return ResultFolder(workspace.folder, workspace.settings.package)
+    return ResultFolder(workspace.folder / request.folder, workspace.settings.package)
 
 
 def _entry(planned: Planned, outcome: Outcome) -> Entry:
@@ -240,7 +264,9 @@ def _summary(workspace: Workspace, built: Built, wall: float) -> Summary:
         helpers=built.plan.helpers,
         cache_dir=str(workspace.settings.cache_dir) if workspace.cached else "",
         failures=(*unlisted, *(_failure_row(p, o) for p, o in rows if o.failure is not None)),
-        misses=tuple(_miss_row(p, o) for p, o in rows if o.executed or o.failure is not None),
+        misses=tuple(
+            _miss_row(p, o) for p, o in rows if o.executed or (o.failure and p.decision.miss)
+        ),
     )
 
 

@@ -7,93 +7,29 @@ import argparse
 import json
 import os
 import shutil
-import signal
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from types import FrameType
 
 from aot_build._version import VERSION
 from aot_build.arguments import Parser, add_gc_options, positive
-from aot_build.errors import AotBuildError, EnvironmentProblem, InputError
-from aot_build.report import streams
+from aot_build.asking import add_build_options, answer, ask, pairs, run_command
+from aot_build.errors import EnvironmentProblem, InputError
 from aot_build.report.display import add_options, open_console
 
+RUNTIME = "compile nothing; say which shipped kernels production would not find and compile anew"
 SETTING = "a setting, as a wheel build takes it; repeatable"
 
 
 def main(arguments: list[str]) -> int:
     """Run one command. Returns the exit status."""
-    streams.make_lenient()
-    try:
-        return _main(arguments)
-    finally:
-        streams.settle()
-
-
-def _main(arguments: list[str]) -> int:
-    chosen = _parser().parse_args(arguments)
-    signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        run: Callable[[argparse.Namespace], int] = chosen.run
-        status = run(chosen)
-        sys.stdout.flush()
-        return status
-    except AotBuildError as error:
-        streams.complain(error)
-        return error.exit_status
-    except KeyboardInterrupt:
-        streams.complain("interrupted: what had finished is kept")
-        return 130
-    except BrokenPipeError:
-        # Whoever read us has seen enough, as in `aot-build plan | head`.
-        return 0
-    except OSError as error:
-        if error.errno not in streams.REFUSALS:
-            raise
-        streams.complain(f"the answer cannot be written: {error}")
-        return 2
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+    return run_command(_parser(), arguments, lambda chosen: int(chosen.run(chosen)))
 
 
 def _build(chosen: argparse.Namespace) -> int:
-    from aot_build.frontend import start
-    from aot_build.report.keepsakes import listening
-
-    with listening(open_console(chosen, sys.stderr), chosen.events, chosen.trace) as emit:
-        asked = start(
-            chosen.project,
-            targets=chosen.target,
-            mode=chosen.mode,
-            kernels=chosen.kernel,
-            jobs=chosen.jobs,
-            keep_going=chosen.keep_going,
-            config_settings=_pairs(chosen.config),
-            emit=emit,
-        )
-        summary = asked.wait(check=False)
-    if summary.failed:
-        from aot_build.report.summary import tally
-
-        streams.complain(tally(summary))
-    if chosen.json:
-        streams.answer(summary.to_json())
-    return 1 if summary.failed else 0
-
-
-def _pairs(words: list[str] | None) -> dict[str, object]:
-    """`-C key=value`, with or without the prefix that a wheel build needs."""
-    found: dict[str, object] = {}
-    for word in words or ():
-        key, equals, value = word.partition("=")
-        if not equals:
-            raise InputError(f"-C takes key=value, not {word!r}")
-        found[key if key.startswith("aot.") else f"aot.{key}"] = value
-    return found
+    asked = ask(chosen, project=chosen.project, targets=chosen.target, kernels=chosen.kernel)
+    return answer(chosen, asked)
 
 
 def _plan(chosen: argparse.Namespace) -> int:
@@ -108,7 +44,7 @@ def _plan(chosen: argparse.Namespace) -> int:
             targets=chosen.target,
             mode=chosen.mode,
             kernels=chosen.kernel,
-            config_settings=_pairs(chosen.config),
+            config_settings=pairs(chosen.config),
             emit=emit,
             goal="plan",
         )
@@ -166,6 +102,10 @@ def _declared_targets(project: str) -> list[str]:
 
 
 def _verify(chosen: argparse.Namespace) -> int:
+    if chosen.runtime:
+        return _verify_runtime(chosen)
+    if chosen.installed or chosen.wheel:
+        raise InputError("--installed and --wheel say what --runtime examines")
     from aot_build.frontend import start
     from aot_build.report.keepsakes import listening
     from aot_build.report.reasons import BAD, verified
@@ -187,6 +127,26 @@ def _verify(chosen: argparse.Namespace) -> int:
         print(as_json(rows))
     else:
         print("\n".join(verified(rows)))
+    return 1 if any(row.verdict in BAD for row in rows) else 0
+
+
+def _verify_runtime(chosen: argparse.Namespace) -> int:
+    from aot_build.lookups import verify_runtime
+    from aot_build.report.reasons import BAD, looked_up
+    from aot_build.rows import as_json
+
+    rows = verify_runtime(
+        chosen.project,
+        kernels=chosen.kernel,
+        targets=chosen.target,
+        mode=chosen.mode,
+        installed=chosen.installed,
+        wheel=chosen.wheel,
+    )
+    if chosen.json:
+        print(as_json(rows))
+    else:
+        print("\n".join(looked_up(rows, every=chosen.all)))
     return 1 if any(row.verdict in BAD for row in rows) else 0
 
 
@@ -268,18 +228,13 @@ def _parser() -> argparse.ArgumentParser:
     ) -> argparse.ArgumentParser:
         added = commands.add_parser(name, help=text, description=text)
         added.add_argument("--project", default=".", metavar="DIR", help="default: this folder")
-        added.add_argument("--json", action="store_true", help="print JSON on standard output")
+        if run is not _build:
+            added.add_argument("--json", action="store_true", help="print JSON on standard output")
         added.set_defaults(run=run)
         return added
 
     build = command("build", _build, "compile what is not built yet, into build/aot")
-    build.add_argument("--jobs", "-j", type=positive, metavar="N", help="processes at once")
-    build.add_argument(
-        "--keep-going",
-        "-k",
-        action=argparse.BooleanOptionalAction,
-        help="build the others after a failure (default); --no-keep-going stops at the first",
-    )
+    add_build_options(build)
     plan = command("plan", _plan, "say what a build would compile, and why; compiles nothing")
     explain = command("explain", _explain, "say why variants would be built, or why they last were")
     for each in (plan, explain):
@@ -287,15 +242,20 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument("name", nargs="?", metavar="KERNEL", help="default: every kernel")
     passes = command("passes", _passes, "print the passes of the modes")
     verify = command("verify", _verify, "build a sample again without the cache; compare bytes")
-    verify.add_argument("--all", action="store_true", help="every variant instead of a sample")
+    verify.add_argument("--all", action="store_true", help="every variant, not just a sample")
     verify.add_argument("--sample", type=positive, default=10, metavar="N", help="default: 10")
-    for each in (build, plan, explain, passes, verify):
+    verify.add_argument("--runtime", action="store_true", help=RUNTIME)
+    examined = verify.add_mutually_exclusive_group()
+    examined.add_argument(
+        "--installed", action="store_true", help="with --runtime: what is installed here"
+    )
+    examined.add_argument("--wheel", metavar="FILE", help="with --runtime: what a wheel ships")
+    for each in (plan, explain, passes, verify):
         each.add_argument("--target", "-t", action="append", metavar="T", help="repeatable")
         each.add_argument("--mode", "-m", metavar="M", help="debug, fast, release or tune")
-    build.add_argument("--events", metavar="FILE", help="write the events, a JSON object a line")
-    build.add_argument("--trace", metavar="FILE", help="write a trace for Perfetto")
-    for each in (build, plan, verify):
+    for each in (plan, verify):
         add_options(each)
+    for each in (build, plan, verify):
         each.add_argument("--kernel", action="append", metavar="NAME", help="repeatable")
     for each in (build, plan):
         each.add_argument("-C", dest="config", action="append", metavar="KEY=VALUE", help=SETTING)

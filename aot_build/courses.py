@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from aot_build.backends.protocol import Analysing
+from aot_build.backends.protocol import Preloading
 from aot_build.execute.scheduler import Task
 from aot_build.graph.rebuilder import Decision
 from aot_build.outcome import Outcome
@@ -71,7 +71,7 @@ def course(stations: Stations, planned: Planned) -> Course:
 def _imports(stations: Stations, planned: Planned) -> Sequence[Task]:
     """What its worker is to find imported."""
     backend = stations.space.registry.get(planned.variant.kernel.backend)
-    return stations.imports(backend.preload) if isinstance(backend, Analysing) else ()
+    return stations.imports(backend.preload) if isinstance(backend, Preloading) else ()
 
 
 def _outcome(step: ActionTask | Decision) -> Outcome:

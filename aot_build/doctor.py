@@ -16,6 +16,13 @@ from aot_build.files import StatIndex
 from aot_build.toolchains.cxx import find_cxx
 from aot_build.toolchains.distributions import Distributions
 from aot_build.toolchains.nvcc import find_nvcc
+from aot_build.toolchains.rocm import (
+    INSTALL_BITCODE,
+    INSTALL_LINKER,
+    NoLinker,
+    find_bitcode,
+    find_rocm,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,14 +80,12 @@ class Finding:
 
 PROGRAMS = {
     "ninja": ("C++ extensions of torch compile one file at a time", "pip install ninja"),
-    "ld.lld": ("no `flydsl` kernels: LLVM 19 or newer links them", "apt-get install lld-19"),
 }
 PACKAGES = {
     "torch": ("no `export` kernels, no tensors for our own kernels", "pip install torch"),
     "triton": ("no `triton` kernels", "pip install triton"),
     "flydsl": ("no `flydsl` kernels", "pip install 'flydsl>=0.3.1,<0.5'"),
 }
-VERSIONED = ("ld.lld-21", "ld.lld-20", "ld.lld-19")
 
 
 def examine(env: Mapping[str, str]) -> list[Finding]:
@@ -88,7 +93,7 @@ def examine(env: Mapping[str, str]) -> list[Finding]:
     programs = [_program(name, env, *told) for name, told in PROGRAMS.items()]
     packages = [_package(name, env, *told) for name, told in PACKAGES.items()]
     cxx = _cxx(env)
-    return [cxx, _tracer(env, cxx.where), _nvcc(env), *programs, *packages]
+    return [cxx, _tracer(env, cxx.where), _nvcc(env), *programs, *packages, *_rocm(env)]
 
 
 def _cxx(env: Mapping[str, str]) -> Finding:
@@ -124,11 +129,7 @@ def _nvcc(env: Mapping[str, str]) -> Finding:
 
 
 def _program(name: str, env: Mapping[str, str], costs: str, install: str) -> Finding:
-    names = VERSIONED if name == "ld.lld" else (name,)
-    places = [shutil.which(each, path=env.get("PATH")) for each in names]
-    if name == "ld.lld" and (home := env.get("ROCM_PATH")):
-        places.insert(0, shutil.which(os.path.join(home, "llvm", "bin", "ld.lld")))
-    where = next((place for place in places if place), "")
+    where = shutil.which(name, path=env.get("PATH")) or ""
     return Finding(name, where, _version(where) if where else "", costs, install)
 
 
@@ -142,6 +143,21 @@ def _version(program: str) -> str:
     lines = [line.strip() for line in told.stdout.splitlines() if any(map(str.isdigit, line))]
     named = [line for line in lines if "release" in line or "version" in line.lower()]
     return (named or lines or [""])[0]
+
+
+def _rocm(env: Mapping[str, str]) -> list[Finding]:
+    """What FlyDSL needs besides itself."""
+    costs = "no `flydsl` kernels: LLVM 19 or newer links them"
+    try:
+        found = find_rocm(env)
+        linker = Finding("ld.lld", found.linker, found.version)
+    except NoLinker as problem:
+        if old := problem.fields.get("too old"):
+            costs += f"; too old: {old}"
+        linker = Finding("ld.lld", "", "", costs, INSTALL_LINKER)
+    bitcode, _ = find_bitcode(env)
+    costs = "no `flydsl` kernels that call functions such as erf"
+    return [linker, Finding("bitcode", bitcode, "for AMD GPUs", costs, INSTALL_BITCODE)]
 
 
 def _package(name: str, env: Mapping[str, str], costs: str, install: str) -> Finding:

@@ -21,7 +21,6 @@ from aot_build._version import VERSION
 from aot_build.errors import (
     AotBuildError,
     EnvironmentProblem,
-    InputError,
     InternalError,
     Interrupted,
 )
@@ -67,18 +66,12 @@ def _serve(request: Request, emit: Emit) -> Event:
     from aot_build.account import list_plan
     from aot_build.build import build
     from aot_build.files import stamp_ns
-    from aot_build.opening import load_settings, open_workspace
+    from aot_build.opening import declared_settings, open_workspace
     from aot_build.plan import make_plan
     from aot_build.verify import verify
 
     began_ns = stamp_ns()
-    settings, registry = load_settings(request)
-    if settings is None:
-        raise InputError(
-            "nothing is declared",
-            {"file": Path(request.project) / "pyproject.toml"},
-            "add a table [tool.aot-build] with kernels",
-        )
+    settings, registry = declared_settings(request)
     workspace = open_workspace(settings, registry, emit, request.tokens)
     try:
         if request.goal == "verify":

@@ -10,18 +10,69 @@ from time import perf_counter
 
 from aot_build import snapshot
 
-PLAIN = "[null, null, null, {}, null]"
-"""The shape (see request.py) of a request without options."""
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+SHORT = {"-t": "--target", "-m": "--mode", "-j": "--jobs"}
+TAKES = ("--project", "--target", "--mode", "--kernel", "--jobs")
+"""Options of `build` that take one word each, and may be read here."""
 
 
 def nothing_to_do(arguments: list[str]) -> bool:
     """Whether the build that is asked for is done already; then it has been reported, too."""
-    began = perf_counter()
-    asked = _asked(arguments)
-    if asked is None:
+    words = plain_words(arguments[1:], TAKES) if arguments[:1] == ["build"] else None
+    if words is None:
         return False
-    project, as_json = asked
-    found = snapshot.fresh(project, PLAIN)
+    project = os.path.realpath(words.get("--project", ["."])[-1])
+    return answered(project, shape_of(words), "--json" in words)
+
+
+def plain_words(
+    arguments: list[str], takes: "Collection[str]", lists: "Collection[str]" = ()
+) -> dict[str, list[str]] | None:
+    """Option -> what it was given, in order; None where only argparse knows what is meant.
+
+    `takes` have one word each, `lists` as many as come until the next option; `--json` has none.
+    """
+    found: dict[str, list[str]] = {}
+    words = arguments[::-1]
+    while words:
+        name, equals, value = words.pop().partition("=")
+        name = SHORT.get(name, name) if not equals else name
+        if name == "--json" and not equals:
+            found[name] = []
+        elif (name in takes or name in lists) and not equals and _is_value(words):
+            given = found.setdefault(name, [])
+            given.append(words.pop())
+            while name in lists and _is_value(words):
+                given.append(words.pop())
+        elif name in takes and value:
+            found.setdefault(name, []).append(value)
+        else:
+            return None
+    return found if all(map(_is_number, found.get("--jobs", ()))) else None
+
+
+def _is_value(words: list[str]) -> bool:
+    """Whether what comes next stands for itself."""
+    return bool(words) and words[-1] != "" and not words[-1].startswith("-")
+
+
+def _is_number(word: str) -> bool:
+    return word.isascii() and word.isdigit() and int(word) > 0
+
+
+def shape_of(words: "Mapping[str, list[str]]") -> str:
+    """The shape of the request that the words make (request.py)."""
+    mode = words.get("--mode", [None])[-1]
+    return snapshot.shape(words.get("--target"), mode, words.get("--kernel"))
+
+
+def answered(project: str, shape: str, as_json: bool) -> bool:
+    """Whether nothing is to be done for such a request; then it has been reported, too."""
+    began = perf_counter()
+    found = snapshot.fresh(project, shape)
     if found is None:
         return False
     wall = perf_counter() - began
@@ -55,19 +106,13 @@ def _report(text: str, as_json: bool, wall: float) -> None:
     sys.stderr.flush()
 
 
-def _asked(arguments: list[str]) -> tuple[str, bool] | None:
-    """Project and whether JSON is wanted; None where there is anything else in the words."""
-    if arguments[:1] != ["build"]:
-        return None
-    project, as_json, words = ".", False, arguments[1:]
-    while words:
-        word = words.pop(0)
-        if word == "--json":
-            as_json = True
-        elif word == "--project" and words:
-            project = words.pop(0)
-        elif word.startswith("--project="):
-            project = word.partition("=")[2]
-        else:
-            return None
-    return os.path.realpath(project), as_json
+def open_streams() -> None:
+    """Started with a standard stream closed, read and write nothing there: the next file that is
+    opened would take its number."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        if getattr(sys, name) is None:
+            opened = os.open(os.devnull, os.O_RDWR)
+            if opened != number:
+                os.dup2(opened, number)
+                os.close(opened)
+            setattr(sys, name, os.fdopen(number, mode))

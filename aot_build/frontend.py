@@ -160,7 +160,7 @@ class Build:
             # The driver's own output must not hold the front end's: pip waits for every holder.
             with open(folder / "driver.log", "wb") as log:
                 self._driver = subprocess.Popen(
-                    [sys.executable, "-P", "-c", _BOOT, str(sender), *_import_path()],
+                    [sys.executable, "-P", "-c", _BOOT, str(sender), *import_path()],
                     stdin=subprocess.PIPE,
                     stdout=log,
                     stderr=log,
@@ -241,7 +241,7 @@ def _above_standard(descriptor: int) -> int:
     return moved
 
 
-def _import_path() -> list[str]:
+def import_path() -> list[str]:
     """This process's import path, for the driver: an isolated build has aot_build only there.
 
     The folder that the front end stands in, or was started from, is left out: a project's
@@ -283,6 +283,7 @@ def start(
     keep_going: bool | None = None,
     config_settings: Mapping[str, object] | None = None,
     package_dir: str | None = None,
+    folder: str = "",
     emit: Callable[[Event], None] | None = None,
     front_end: int = 0,
     goal: str = "build",
@@ -292,7 +293,8 @@ def start(
 ) -> Build:
     """Start building a project's kernels and return at once; overlap what you like until `wait`.
 
-    `emit` is called with each event, from another thread. `front_end` is the id of a process that
+    `emit` is called with each event, from another thread. With `folder` the result goes there,
+    below `build/aot`, and holds nothing else. `front_end` is the id of a process that
     this one works for, 0 for none: its death ends the build. `tokens` are addresses of a pot of CPU
     tokens to share; `ended` is called, from another thread, when the build's processes are gone.
     Arguments that are None are as configured.
@@ -307,6 +309,7 @@ def start(
         keep_going=keep_going,
         config_settings=config_settings or {},
         package_dir=package_dir,
+        folder=folder,
         watched=watched,
         goal=goal,
         sample=sample,

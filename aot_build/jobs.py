@@ -79,6 +79,21 @@ def run_jobs_parallel(
     start as memory allows. Raises InputError for a worker that cannot be imported elsewhere, and
     for wrong settings.
     """
+    return run_jobs(worker, jobs, max_workers, timeout, retries)
+
+
+def run_jobs(
+    worker: Callable[..., Any] | str,
+    jobs: Sequence[Any],
+    max_workers: int | None = None,
+    timeout: float | None = None,
+    retries: int | None = None,
+    preload: Sequence[str] = (),
+) -> list[JobResult]:
+    """The same, in processes that find modules imported; `preload` names such as start no thread.
+
+    A job that comes first waits for their imports.
+    """
     calls.refuse_recursion()
     target = calls.locate(worker)
     jobs = list(jobs)
@@ -89,7 +104,7 @@ def run_jobs_parallel(
     with (
         tempfile.TemporaryDirectory(prefix="aot-build-") as folder,
         _adopting_orphans(),
-        LocalPool(slots, preload=PRELOAD, log=Path(folder, "forkserver.log")) as pool,
+        LocalPool(slots, preload=(*PRELOAD, *preload), log=Path(folder, "forkserver.log")) as pool,
     ):
         tasks = [
             _JobTask(

@@ -7,8 +7,8 @@ RESULT = "_aot"
 """Folder of the result inside its package."""
 MANIFEST = "manifest.json"
 RUNTIME = (
-    "__init__.py", "_artifact.py", "_devices.py", "_gpu.py", "_kernel.py", "_launch.py",
-    "_manifest.py", "_specialization.py", "_triton.py",
+    "__init__.py", "_artifact.py", "_devices.py", "_flydsl.py", "_gpu.py", "_kernel.py",
+    "_launch.py", "_manifest.py", "_specialization.py", "_triton.py",
 )  # fmt: skip
 """The files of the runtime: those of `aot_build/runtime`, copied as they are."""
 LOCK = "result.lock"

@@ -7,6 +7,7 @@ listing yields.
 
 import shutil
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -17,18 +18,28 @@ from aot_build.core.artifact import Artifact
 from aot_build.core.kernel import KernelSpec
 from aot_build.core.result import DAMAGED, Failure
 from aot_build.digest import blob_digest, key_digest
-from aot_build.errors import InternalError
+from aot_build.errors import InputError, InternalError
+from aot_build.events import Notice
 from aot_build.execute.scheduler import Task
 from aot_build.graph.rebuilder import Decision
 from aot_build.outcome import Asked, Outcome, asked_record
-from aot_build.specs import RawRow, rows_from_code
+from aot_build.specs import RawRow, row_targets, rows_from_code
 from aot_build.stations import Stations
 
 GENERATED = "generated"
 """Folder of the build folder for the sources that functions write; first word of their roles."""
 
 
-Listed = Callable[[list[RawRow] | Failure], Iterable[Task]]
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What a function has listed."""
+
+    rows: list[RawRow]
+    broken: list[tuple[str, str]]
+    """Rows that it could not make out: where, and what is wrong with each."""
+
+
+Listed = Callable[[Listing | Failure], Iterable[Task]]
 
 
 class Listings:
@@ -70,11 +81,20 @@ class Listings:
 
         return self._stations.ask(decision, self._role(spec, function), listed)
 
-    def _rows(self, spec: KernelSpec, function: str, folder: Path) -> list[RawRow]:
+    def _rows(self, spec: KernelSpec, function: str, folder: Path) -> Listing:
         sources = str(folder / GENERATED)
         self._space.add_root(self._role(spec, function), sources)
-        rows = msgspec.json.decode((folder / ROWS_FILE).read_bytes())
-        return rows_from_code(with_text(rows, PLACE, sources), function)
+        found = msgspec.json.decode((folder / ROWS_FILE).read_bytes())
+        for text in found["told"]:
+            self._space.emit(Notice(f"{spec.name}: {text}"))
+        listing = Listing([], [(where, why) for where, why in found["broken"]])
+        for row in rows_from_code(with_text(found["rows"], PLACE, sources), function):
+            try:
+                row_targets(row)
+                listing.rows.append(row)
+            except InputError as error:
+                listing.broken.append((row.where, str(error)))
+        return listing
 
     def _action(self, spec: KernelSpec, function: str) -> Action:
         return Action(

@@ -20,7 +20,7 @@ from aot_build.errors import InputError, did_you_mean
 from aot_build.events import FailureRow, Notice
 from aot_build.execute.scheduler import Task
 from aot_build.graph.rebuilder import Decision
-from aot_build.listings import Listings
+from aot_build.listings import Listing, Listings
 from aot_build.outcome import Asked
 from aot_build.paths import Paths
 from aot_build.pipelines.modes import mode_flags
@@ -86,9 +86,19 @@ def _failed_listing(spec: KernelSpec, function: str, failure: Failure) -> Failur
     return FailureRow(spec.name, label, targets, failure.reason, failure.log, failure.outcome)
 
 
+def _broken_row(spec: KernelSpec, where: str, reason: str) -> FailureRow:
+    return FailureRow(spec.name, where, ", ".join(map(str, spec.targets)), reason)
+
+
 def _failed(variant: Variant, failure: Failure) -> FailureRow:
     v, f = variant, failure
     return FailureRow(v.kernel.name, v.label, str(v.target), f.reason, f.log, f.outcome)
+
+
+def served(settings: Settings, names: Sequence[str] | None) -> Sequence[str] | None:
+    """The names without those of kernels that no target is for; all of them where none is left."""
+    awake = [name for name in names or () if name not in settings.unserved]
+    return awake or names
 
 
 def _chosen(settings: Settings, names: Sequence[str] | None) -> list[KernelSpec]:
@@ -97,10 +107,10 @@ def _chosen(settings: Settings, names: Sequence[str] | None) -> list[KernelSpec]
     known = {spec.name for spec in settings.kernels}
     for name in names:
         if name not in known:
-            asleep = [note for note in settings.unserved if name in note]
+            asleep = settings.unserved.get(name)
             raise InputError(
                 f"no kernel is called {name!r}" if not asleep else f"kernel {name!r} is not built",
-                {"note": asleep[0] if asleep else None},
+                {"note": asleep},
                 None if asleep else did_you_mean(name, known),
             )
     return [spec for spec in settings.kernels if spec.name in names]
@@ -132,7 +142,7 @@ class Planner:
 
     def plan(self, kernels: Sequence[str] | None) -> Plan:
         """Plan every declared kernel, or those named; run whatever `planned` gave."""
-        specs = _chosen(self._space.settings, kernels)
+        specs = self._available(_chosen(self._space.settings, kernels))
         # All that can be seen to be wrong is told before anything runs.
         read = [self._read(spec) for spec in specs]
         tasks: list[Task] = []
@@ -144,6 +154,21 @@ class Planner:
         self._settle(0)
         self._stations.run(tasks)
         return self._plan()
+
+    def _available(self, specs: list[KernelSpec]) -> list[KernelSpec]:
+        """Without those that may be left out, and whose toolchain is not found."""
+        found, told = [], set()
+        for spec in specs:
+            toolchain = self._space.registry.get(spec.backend).toolchain
+            if spec.required or self._space.has_toolchain(toolchain):
+                found.append(spec)
+            elif spec.name not in told:
+                problem = self._space.lacking[toolchain]
+                self._space.emit(
+                    Notice(f"{spec.name} is left out: {problem.message}; {problem.hint}")
+                )
+                told.add(spec.name)
+        return found
 
     def _settle(self, opened: int) -> None:
         """One is planned, and has opened others."""
@@ -179,12 +204,14 @@ class Planner:
             return self._grouped(number, spec, rows)
         function, *others = functions
 
-        def listed(found: list[RawRow] | Failure) -> Iterable[Task]:
+        def listed(found: Listing | Failure) -> Iterable[Task]:
+            failures = self._failures.setdefault((number, -1), [])
             if isinstance(found, Failure):
-                self._failures[number, -1] = [_failed_listing(spec, function, found)]
+                failures.append(_failed_listing(spec, function, found))
                 self._settle(0)
                 return ()
-            return self._listed(number, spec, rows + found, others)
+            failures += [_broken_row(spec, *broken) for broken in found.broken]
+            return self._listed(number, spec, rows + found.rows, others)
 
         return self._listings.ask(spec, function, listed)
 
@@ -222,7 +249,7 @@ class Planner:
         return planned
 
     def _variants(self, spec: KernelSpec, rows: list[RawRow]) -> list[Variant]:
-        found, skipped = variants(spec, rows, row_targets=self._space.settings.targets)
+        found, skipped = variants(spec, rows, enabled=self._space.settings.targets)
         if skipped.targets:
             counts = ", ".join(f"{count} for {target}" for target, count in skipped.targets)
             self._space.emit(Notice(f"{spec.name}: left out rows of other targets: {counts}"))

@@ -4,6 +4,8 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
+from aot_build import snapshot
+
 
 @dataclass(frozen=True)
 class Request:
@@ -19,6 +21,8 @@ class Request:
     keep_going: bool | None = None
     config_settings: Mapping[str, object] = field(default_factory=dict)
     package_dir: str | None = None
+    folder: str = ""
+    """Below `build/aot`, where the result goes if not there: then it is this request's alone."""
     watched: Sequence[int] = ()
     """Process ids whose end ends the build: the asking process first."""
     goal: str = "build"
@@ -33,8 +37,14 @@ class Request:
     @property
     def shape(self) -> str:
         """What of it shapes the result, as text."""
-        parts = (self.targets, self.mode, self.kernels, dict(self.config_settings))
-        return json.dumps((*parts, self.package_dir), sort_keys=True)
+        return snapshot.shape(
+            self.targets,
+            self.mode,
+            self.kernels,
+            dict(self.config_settings),
+            self.package_dir,
+            self.folder,
+        )
 
     def encode(self) -> bytes:
         return json.dumps(asdict(self)).encode() + b"\n"

@@ -142,6 +142,30 @@ class VerifyRow:
     """What it does for the variants; empty where it is a variant itself."""
 
 
+@dataclass(frozen=True, slots=True)
+class RuntimeRow:
+    """One thing that production would ask the shipped kernels for, and what came of it.
+
+    `verdict` is found; compiles: nothing that ships serves it, so that it would be compiled;
+    missing: the same of a kernel that nobody compiles at run time; damaged: a shipped file is gone
+    or has other bytes; failed: it could not be looked up, or did not run on the GPU that is here;
+    undeclared: it ships, and nothing that is declared asks for it; hidden: the package does not
+    show its kernels to ordinary launches when it is imported.
+    """
+
+    kernel: str
+    variant: str
+    target: str
+    verdict: str
+    detail: str = ""
+    nearest: str = ""
+    """The shipped variant that differs least; empty where there is none."""
+    changes: tuple[ChangeRow, ...] = ()
+    """What it differs in: `was` is what ships, `now` what was asked for."""
+    ran: str = ""
+    """How far it went on this machine: `loaded` or `launched`; empty where nothing here runs it."""
+
+
 def as_json(value: Any) -> str:
     """JSON of rows, and of what holds them. (`asdict` copies deeply: of 10,000 variants that would
     take longer than to plan them.)"""
@@ -177,6 +201,11 @@ def verify_row(values: Any) -> VerifyRow:
     found = [named(DifferenceRow, each) for each in known.get("differences", ())]
     rows = [make(DifferenceRow, {**d, "sections": tuple(d.get("sections", ()))}) for d in found]
     return make(VerifyRow, {**known, "differences": tuple(rows)})
+
+
+def runtime_row(values: Any) -> RuntimeRow:
+    """Read one, with what it holds."""
+    return _changed(RuntimeRow, values)
 
 
 def _changed(kind: type[T], values: Any) -> T:

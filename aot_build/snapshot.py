@@ -1,6 +1,8 @@
-"""Nothing to do, fast: the last finished plan, checked before anything is imported.
+"""Nothing to do, fast: the last finished plan of a request, checked before anything is imported.
 
-`fresh` reads with builtins only. The file, version 1:
+There is a file for each of the last requests of different shapes, such as `build` and
+`build --kernel gemm`: each vouches for itself. `fresh` reads with builtins only. The file,
+version 1:
 
     aot-build snapshot 1 <bytes of text> <inputs> <outputs>\\n
     text        NUL-separated: identity, names of variables, their values, package, summary,
@@ -8,7 +10,8 @@
     rows        native 64-bit integers: five an input, three an output
 
 An input row is device, inode, size, mtime_ns, ctime_ns; five zeros say that the path must be
-absent, five ones that it must exist, whatever it is. An output row is inode, size, mtime_ns.
+absent, five ones that it must exist, whatever it is, five twos that it must be there and no link.
+An output row is inode, size, mtime_ns.
 A snapshot is written only after a build without failures, and only where no input is so young
 that a later edit could leave its stat as it is (see files.RACY_NS).
 """
@@ -18,13 +21,16 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 MAGIC = b"aot-build snapshot 1 "
 FOLDER = ("build", "aot")
 ABSENT = (0, 0, 0, 0, 0)
 PRESENT = (1, 1, 1, 1, 1)
-PREFIXES = ("AOT_BUILD_", "TRITON_")
+NO_LINK = (2, 2, 2, 2, 2)
+LINK, KIND = 0o120000, 0o170000
+"""As in the module stat, which would have to be imported."""
+PREFIXES = ("AOT_BUILD_", "TRITON_", "FLYDSL_")
 """Of names that shape a build, those included that nobody knows yet."""
 FREE_VARIABLES = ("AOT_BUILD_SUMMARY", "AOT_BUILD_JOBS")
 """They shape no result; a number of jobs that is none is an error all the same."""
@@ -32,12 +38,38 @@ WHOLE = "*"
 """Among the names of variables: all that there are (core/environment.py)."""
 CALLERS_OWN = {"_", "SHLVL", "PWD", "OLDPWD", "AOT_BUILD_SUMMARY", "AOT_BUILD_JOBS"}
 NAME = "snapshot-v1"
+KEPT = 32
+"""How many requests are remembered, the latest ones."""
+PRIME = 2**32 - 5
+"""Of a request the remainder names the file: no digest is there without an import."""
 WALL = "@wall_s@"
 
 
-def path_of(project: str) -> str:
-    """Where a project's snapshot lies."""
-    return os.path.join(project, *FOLDER, NAME)
+def shape(
+    targets: "Sequence[str] | None" = None,
+    mode: str | None = None,
+    kernels: "Sequence[str] | None" = None,
+    config_settings: "Mapping[str, object] | None" = None,
+    package_dir: object = None,
+    folder: str = "",
+) -> str:
+    """What of a request (request.py) shapes its result, as text."""
+    parts = (targets, mode, kernels, config_settings or {}, package_dir, folder)
+    return repr(_plain(parts))
+
+
+def _plain(value: object) -> object:
+    """What is equal, alike: lists and tuples, mappings of any order."""
+    if isinstance(value, dict):
+        return sorted((str(name), _plain(each)) for name, each in value.items())
+    return [_plain(each) for each in value] if isinstance(value, list | tuple) else value
+
+
+def path_of(project: str, request: str) -> str:
+    """Where the snapshot of a project lies for requests of that shape."""
+    # Two of one number take turns: the file says whose it is.
+    number = int.from_bytes(request.encode("utf-8", "surrogateescape"), "big") % PRIME
+    return os.path.join(project, *FOLDER, f"{NAME}-{number:08x}")
 
 
 def identity(project: str, request: str) -> str:
@@ -67,7 +99,7 @@ def fresh(project: str, request: str) -> tuple[str, str] | None:
     The summary is JSON with `WALL` in the place of `wall_s`.
     """
     try:
-        with open(path_of(project), "rb", buffering=0) as stream:
+        with open(path_of(project, request), "rb", buffering=0) as stream:
             content = stream.read()
         return _check(content, project, request)
     except (OSError, ValueError, IndexError, TypeError):
@@ -105,13 +137,16 @@ def _inputs_hold(paths: list[bytes], rows: list[int]) -> bool:
         changed = rows[at + 4]
         try:
             # A link that leads nowhere is not absent.
-            found = stat(path) if changed else lstat(path)
+            found = stat(path) if changed > 2 or changed == 1 else lstat(path)
         except OSError:
             if changed != 0:
                 return False
         else:
+            if changed == 2:
+                if found.st_mode & KIND == LINK:
+                    return False
             # Not told by the inode: the root of a tmpfs has number 1.
-            if changed != 1 and (
+            elif changed != 1 and (
                 found.st_ino != rows[at + 1]
                 or found.st_mtime_ns != rows[at + 3]
                 or found.st_ctime_ns != changed
@@ -144,10 +179,26 @@ def _outputs_hold(folder: bytes, names: list[bytes], rows: list[int], at: int) -
     return True
 
 
-def forget(project: str) -> None:
-    """From here on the next build looks for itself."""
+def forget(project: str, request: str | None = None) -> None:
+    """From here on the next build looks for itself: that of one request, or any."""
+    paths = _paths(project) if request is None else [path_of(project, request)]
+    for path in paths:
+        _remove(path)
+
+
+def _paths(project: str) -> list[str]:
+    """Of all snapshots of a project, those of other versions included."""
+    folder = os.path.join(project, *FOLDER)
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        return []
+    return [os.path.join(folder, name) for name in names if name.startswith("snapshot-v")]
+
+
+def _remove(path: str) -> None:
     try:  # noqa: SIM105 (contextlib would have to be imported)
-        os.unlink(path_of(project))
+        os.unlink(path)
     except OSError:
         pass
 
@@ -173,4 +224,8 @@ def write(
     text = "\0".join(parts).encode("utf-8", "surrogateescape")
     rows = [number for _, row in (*inputs, *outputs) for number in row]
     head = MAGIC + f"{len(text)} {len(inputs)} {len(outputs)}\n".encode()
-    write_atomic(Path(path_of(project)), head + text + struct.pack(f"{len(rows)}q", *rows))
+    path = path_of(project, request)
+    write_atomic(Path(path), head + text + struct.pack(f"{len(rows)}q", *rows))
+    others = [each for each in _paths(project) if each != path]
+    for old in sorted(others, key=os.path.getmtime)[: -(KEPT - 1)]:
+        _remove(old)

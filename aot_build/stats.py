@@ -5,13 +5,12 @@ import json
 import os
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from aot_build import snapshot
-from aot_build.errors import InputError
 from aot_build.layout import MANIFEST, RESULT
-from aot_build.opening import load_settings
+from aot_build.opening import declared_settings
 from aot_build.report.wording import count, volume
 from aot_build.request import Request
 from aot_build.store.leases import Leases
@@ -65,13 +64,7 @@ class Stats:
 
 def stats(project: Path) -> Stats:
     """Look at a project's cache and build log. Raises InputError for wrong settings, or none."""
-    settings, _ = load_settings(Request(project=os.path.realpath(project)))
-    if settings is None:
-        raise InputError(
-            "nothing is declared",
-            {"file": Path(project, "pyproject.toml")},
-            "add a table [tool.aot-build] with kernels",
-        )
+    settings, _ = declared_settings(Request(project=os.path.realpath(project)))
     cache = settings.cache_dir
     counts = {kind: _count(cache / folder) for kind, folder in KINDS.items()}
     folder = Path(project, *snapshot.FOLDER)
@@ -91,16 +84,18 @@ def stats(project: Path) -> Stats:
 
 
 def _bytes(folder: Path, package: str) -> dict[str, int]:
-    """Kernel -> bytes of its artifacts, by the manifest of the last result."""
-    path = folder.joinpath(*package.split("."), RESULT, MANIFEST)
-    try:
-        kernels: dict[str, Any] = json.loads(path.read_bytes())["kernels"]
-        return {
-            name: sum(f["size"] for v in kernel["variants"] for f in v["files"].values())
-            for name, kernel in kernels.items()
-        }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return {}
+    """Kernel -> bytes of its artifacts, by the manifests of the last results: that of builds of the
+    project, and of requests that have folders of their own."""
+    place = PurePath(*package.split("."), RESULT, MANIFEST)
+    sizes: defaultdict[str, dict[str, int]] = defaultdict(dict)
+    for path in (*folder.glob(f"drivers/*/{place}"), folder / place):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+            kernels: dict[str, Any] = json.loads(path.read_bytes())["kernels"]
+            for name, kernel in kernels.items():
+                files = (f for v in kernel["variants"] for f in v["files"].values())
+                # A variant is the same file in each.
+                sizes[name].update({f["path"]: f["size"] for f in files})
+    return {name: sum(found.values()) for name, found in sizes.items()}
 
 
 def _count(folder: Path) -> tuple[int, int]:

@@ -4,6 +4,7 @@ import contextlib
 import itertools
 import os
 import shutil
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ from aot_build.workspace import Workspace
 
 VARIABLES = (
     "PATH", "CXX", "CUDA_HOME", "CUDA_PATH", "NVCC_CCBIN", "PYTHONPATH", "VIRTUAL_ENV",
-    "LD_LIBRARY_PATH",
+    "LD_LIBRARY_PATH", "ROCM_PATH",
 )  # fmt: skip
 """What finds the toolchain."""
 MANY = 16
@@ -65,7 +66,7 @@ def _watched(workspace: Workspace, began_ns: int) -> dict[str, Stat]:
     found: dict[str, Stat] = {}
     for path, row in itertools.chain.from_iterable(rows):
         # A folder that must be there may also be one whose names somebody has listed.
-        if row != snapshot.PRESENT or path not in found:
+        if row not in (snapshot.PRESENT, snapshot.NO_LINK) or path not in found:
             found[path] = row
     return found
 
@@ -88,6 +89,8 @@ def _present(workspace: Workspace) -> Iterator[tuple[str, Stat]]:
     own = set(map(str, workspace.settings.import_roots))
     for path in set(workspace.distributions.searched) - own:
         yield path, stat_row(path) if os.path.lexists(path) else snapshot.ABSENT
+    for path in _where_tools_may_appear(workspace):
+        yield path, stat_row(path) if os.path.lexists(path) else snapshot.ABSENT
     if workspace.cached:
         yield str(workspace.settings.cache_dir), snapshot.PRESENT
 
@@ -100,12 +103,23 @@ def _programs(workspace: Workspace) -> set[str]:
     return found | {path for tool in tools for _, path, _ in tool.parts}
 
 
+def _where_tools_may_appear(workspace: Workspace) -> set[str]:
+    """Folders in which installers put what kernels are left out for; the time of one changes."""
+    if not workspace.lacking:
+        return set()
+    search = workspace.env.get("PATH", os.defpath).split(os.pathsep)
+    own = set(map(str, workspace.settings.import_roots))
+    return {os.path.abspath(place) for place in (*sys.path, *search)} - own
+
+
 def _absent(workspace: Workspace) -> Iterator[tuple[str, Stat]]:
     found = workspace.settings
     for place in (found.project / "src", found.project / "setup.cfg", found.package_dir):
         yield str(place), snapshot.PRESENT if os.path.lexists(place) else snapshot.ABSENT
     for toolchain in workspace.toolchains.values():
         yield from ((path, snapshot.ABSENT) for path in toolchain.absent)
+    for problem in workspace.lacking.values():
+        yield from ((path, snapshot.ABSENT) for path in getattr(problem, "absent", ()))
 
 
 def _traced_absent(workspace: Workspace, began_ns: int) -> Iterator[tuple[str, Stat]]:
@@ -150,6 +164,8 @@ def _look(path: str) -> Iterator[tuple[str, Stat]]:
     if os.path.islink(path):
         # Led elsewhere, it would be a new one.
         yield os.path.dirname(path), stat_row(os.path.dirname(path))
+    elif os.path.isdir(path):
+        yield path, snapshot.NO_LINK
     if os.path.isdir(path):
         # Of a folder it is the kind that counts: nobody has read what is in it.
         yield os.path.join(path, os.curdir), snapshot.PRESENT

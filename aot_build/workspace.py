@@ -19,6 +19,7 @@ from aot_build import snapshot
 from aot_build.backends.registry import BUILT_IN, Registry
 from aot_build.backends.tracing.library import Library, preloaded
 from aot_build.backends.work import ENTRY
+from aot_build.compilers import find_compiler
 from aot_build.core.kernel import Variant
 from aot_build.core.roles import Roles
 from aot_build.core.store import Store
@@ -26,7 +27,7 @@ from aot_build.core.toolchain import Toolchain
 from aot_build.core.trace import Trace
 from aot_build.core.trespass import Trespass
 from aot_build.digest import blob_digest, key_digest
-from aot_build.errors import EnvironmentProblem, InternalError
+from aot_build.errors import EnvironmentProblem
 from aot_build.events import Emit, Notice
 from aot_build.execute.admission import LEAST, Admission
 from aot_build.execute.jobserver import Guest, Jobserver, open_tokens
@@ -49,11 +50,7 @@ from aot_build.store.log import NAME as LOG
 from aot_build.store.log import BuildLog
 from aot_build.store.tiered import Tiered
 from aot_build.surroundings import surroundings
-from aot_build.toolchains.cxx import find_cxx
 from aot_build.toolchains.distributions import Distributions
-from aot_build.toolchains.nvcc import find_nvcc
-from aot_build.toolchains.package import find_package
-from aot_build.toolchains.python import find_python
 from aot_build.tracers import find_tracer
 
 ROOM = "aot_build.backends"
@@ -88,6 +85,8 @@ class Workspace:
         self.store, locks = self._open_store()
         self.locks = Locks(locks)
         self.toolchains: dict[str, Toolchain] = {}
+        self.lacking: dict[str, EnvironmentProblem] = {}
+        """Toolchains that are not found, of kernels that may be left out."""
         self.roots = {"project": str(self.settings.project)}
         self.pool_started = False
         self._preloaded: set[str] = set()
@@ -269,23 +268,21 @@ class Workspace:
     def toolchain(self, name: str) -> Toolchain:
         """A toolchain by name, found once a build. Raises EnvironmentProblem."""
         if name not in self.toolchains:
-            self.toolchains[name] = found = self._find(name)
+            self.toolchains[name] = found = find_compiler(
+                name, self.env, self.index.digest, self.distributions, self.registry,
+                self.toolchain, self.folder,
+            )  # fmt: skip
             if found.root:
-                self.add_root("toolchain", found.root)
+                self.add_root(found.role, found.root)
         return self.toolchains[name]
 
-    def _find(self, name: str) -> Toolchain:
-        if name == "cxx":
-            return find_cxx(self.env, self.index.digest)
-        if name == "nvcc":
-            return find_nvcc(self.env, self.index.digest, self.toolchain("cxx"))
-        if name == "python":
-            return find_python()
-        if name == "triton":
-            (requirement,) = self.registry.get("triton").requires
-            identity = self.distributions.identity
-            return find_package(name, requirement, identity, self.index.digest)
-        raise InternalError(f"no toolchain is called {name!r}")
+    def has_toolchain(self, name: str) -> bool:
+        """Whether a toolchain is found; where it is not, `lacking` says why."""
+        try:
+            self.toolchain(name)
+        except EnvironmentProblem as problem:
+            self.lacking[name] = problem
+        return name in self.toolchains
 
     def toolchain_for(self, name: str, variant: Variant) -> Toolchain:
         """A toolchain; where it is not found, the error says which kernel asked for it."""

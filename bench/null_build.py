@@ -94,10 +94,10 @@ def main() -> None:
         make_ninja(peer, asked.variants, asked.sources)
         cold = {"aot_build": timed(ours, project), "ninja": timed([ninja], peer)}
         time.sleep(2.5)
-        snapshot = project / "build" / "aot" / "snapshot-v1"
-        snapshot.unlink(missing_ok=True)
+        for kept in snapshots(project):
+            kept.unlink()
         slow = timed(ours, project)
-        if not snapshot.exists():
+        if not snapshots(project):
             raise SystemExit("no snapshot was written: the fast path cannot be measured")
         found: dict[str, list[float]] = {"aot_build": [], "ninja": [], "python -c pass": []}
         for _ in range(asked.runs):
@@ -105,6 +105,11 @@ def main() -> None:
             found["ninja"].append(timed([ninja], peer))
             found["python -c pass"].append(timed([sys.executable, "-c", "pass"], project))
     report(asked.variants, cold, slow, found)
+
+
+def snapshots(project: Path) -> list[Path]:
+    """What says that nothing is to be done."""
+    return list((project / "build" / "aot").glob("snapshot-v*"))
 
 
 def report(

@@ -34,6 +34,7 @@ sys.path.insert(0, str(CHECKOUT))
 
 from null_build import make_project
 
+from aot_build import snapshot
 from aot_build.core.artifact import Artifact
 from aot_build.core.result import ActionResult
 from aot_build.core.trace import Trace
@@ -91,7 +92,7 @@ def opened(project: Path) -> Workspace:
 
 def forget_snapshot(project: Path) -> None:
     """The next build probes."""
-    (project / "build" / "aot" / "snapshot-v1").unlink(missing_ok=True)
+    snapshot.forget(str(project))
 
 
 def by_turns(projects: dict[str, Path], runs: int) -> dict[str, tuple[float, float]]:

@@ -13,6 +13,8 @@ import hypothesis
 import pytest
 
 from aot_build.core.action import Action
+from aot_build.errors import EnvironmentProblem
+from aot_build.toolchains.rocm import find_rocm
 
 ROOT = Path(__file__).parents[1]
 
@@ -31,8 +33,16 @@ TOOLS: dict[str, Callable[[], object]] = {
     "nvcc": lambda: shutil.which("nvcc"),
     "torch": lambda: importlib.util.find_spec("torch"),
     "triton": lambda: importlib.util.find_spec("triton"),
+    "flydsl": lambda: importlib.util.find_spec("flydsl") and _links_for_amd(),
 }
 """What a marker says that a test needs, and whether it is here."""
+
+
+def _links_for_amd() -> bool:
+    try:
+        return bool(find_rocm(os.environ).bitcode)
+    except EnvironmentProblem:
+        return False
 
 
 def pytest_configure() -> None:

@@ -53,14 +53,20 @@ class Staging(Protocol):
 
 
 @runtime_checkable
-class Analysing(Protocol):
+class Preloading(Protocol):
+    """A backend whose actions all import the same modules."""
+
+    preload: tuple[str, ...]
+    """Those, where they neither start threads nor look for devices: workers find them imported."""
+
+
+@runtime_checkable
+class Analysing(Preloading, Protocol):
     """A backend that has to ask the project's code before it can key a variant.
 
     The answer comes from an analysis action: cached and traced like any other, run while planning.
     """
 
-    preload: tuple[str, ...]
-    """Modules that its actions import, and that neither start threads nor look for devices."""
     preload_if_named: tuple[str, ...]
     """The same of modules that are heavy: for analyses of sources whose text names them."""
 

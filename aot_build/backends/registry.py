@@ -15,6 +15,7 @@ GROUP = "aot_build.backends"
 BUILT_IN = {
     "cpp": "aot_build.backends.cpp:BACKEND",
     "cuda": "aot_build.backends.cuda:BACKEND",
+    "flydsl": "aot_build.backends.flydsl:BACKEND",
     "python": "aot_build.backends.python:BACKEND",
     "triton": "aot_build.backends.triton:BACKEND",
 }

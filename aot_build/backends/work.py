@@ -2,7 +2,9 @@
 
 import dataclasses
 import inspect
-from collections.abc import Callable
+import traceback
+import warnings
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +48,9 @@ def perform(payload: bytes) -> bytes:
         report = _list_rows(order) if backend is None else backend.perform(order)
     except AotBuildError as error:
         report = WorkReport(error=str(error))
+    except ModuleNotFoundError as error:
+        traceback.print_exc()
+        report = WorkReport(error=_missing(error))
     return msgspec.msgpack.encode(report)
 
 
@@ -58,30 +63,67 @@ def _clash(order: WorkOrder, backend: Backend | None) -> str:
     return IMPRINTS.clash(changes, order.import_roots)
 
 
+def _missing(error: ModuleNotFoundError) -> str:
+    """In isolated builds it is most often this: what is installed is not what they see."""
+    package = (error.name or "").partition(".")[0]
+    hint = (
+        f"\nhint: a build in isolation finds what [build-system] requires names: add {package}"
+        " there, or build where it is installed, with --no-build-isolation"
+    )
+    return f"ModuleNotFoundError: {error}{hint if package else ''}"
+
+
 def _frozen(value: Any) -> Any:
     """Values as rows hold them: what crossed the wire as a list was a tuple."""
     return tuple(map(_frozen, value)) if isinstance(value, list) else value
 
 
 def _list_rows(order: WorkOrder) -> WorkReport:
-    """Call `function(targets)`, or `function(targets, out_dir)` where it takes that."""
+    """Call `function(targets)`, or `function(targets, out_dir)` where it takes that.
+
+    An exception that is yielded, not raised, is a row that is broken: it fails alone. Warnings are
+    what the function has to say of the rest.
+    """
     params = dict(order.action.params)
-    targets = list(params["targets"])
+    source, targets = str(params["source"]), list(params["targets"])
     generated = Path(order.out_dir) / "generated"
+    told: list[str] = []
 
     def call(function: Callable[..., Any]) -> list[Any]:
-        if "out_dir" not in inspect.signature(function).parameters:
-            return list(function(targets))
-        generated.mkdir()
-        return list(function(targets, out_dir=str(generated)))
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always", UserWarning)
+            if "out_dir" not in inspect.signature(function).parameters:
+                found = list(function(targets))
+            else:
+                generated.mkdir()
+                found = list(function(targets, out_dir=str(generated)))
+        told.extend(str(w.message) for w in warned if issubclass(w.category, UserWarning))
+        return found
 
-    report, rows = call_recorded(str(params["source"]), order, call)
+    report, found = call_recorded(source, order, call)
     # Checked while the values are what the function yielded: JSON would make null of a NaN.
-    checked = [code_row(row, f"{params['source']} row {n}") for n, row in enumerate(rows, 1)]
-    plain = [{**row.values, **row.extends} for row in checked]
-    plain = with_text(plain, str(generated), PLACE)
+    listing = {**listed_rows(found, source), "told": told}
+    plain = with_text(listing, str(generated), PLACE)
     Path(order.out_dir, ROWS_FILE).write_bytes(msgspec.json.encode(plain, order="sorted"))
     return report
+
+
+def listed_rows(found: Iterable[object], source: str) -> dict[str, list[Any]]:
+    """What the function `source` has yielded: `rows`, each with its number, and of each that is
+    `broken`, where and why. An exception among them is a row that is broken, and fails alone.
+
+    Raises InputError for what is no row.
+    """
+    rows: list[Any] = []
+    broken: list[Any] = []
+    for number, each in enumerate(found, 1):
+        where = f"{source} row {number}"
+        if isinstance(each, Exception):
+            broken.append([where, str(each) or type(each).__name__])
+        else:
+            row = code_row(each, where)
+            rows.append([number, {**row.values, **row.extends}])
+    return {"rows": rows, "broken": broken}
 
 
 def with_text(value: Any, old: str, new: str) -> Any:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aot_build.commands.build_aot import place_result
+from aot_build.commands.complaints import in_words_of_setuptools
 from aot_build.commands.options import (
     ATTRIBUTES,
     BOOLEAN_OPTIONS,
@@ -21,8 +22,9 @@ from aot_build.commands.options import (
 from aot_build.commands.overlap import Overlap
 from aot_build.layout import MANIFEST
 from aot_build.wheels.modes import settle_modes
+from aot_build.wheels.requirements import add_pins, check_pins, shipped_pins
 from aot_build.wheels.sbom import add_sbom
-from aot_build.wheels.tags import wheel_tag
+from aot_build.wheels.tags import bound_tag, wheel_tag
 
 if TYPE_CHECKING:
     from setuptools import Command
@@ -34,6 +36,7 @@ else:
     Command = bdist_wheel = build = build_ext = sdist = object
 
 FIRST, LAST = "build_aot_start", "build_aot"
+METADATA = "METADATA"
 
 
 class OverBuild(build):
@@ -90,14 +93,25 @@ class OverBuildExt(build_ext):
 
 
 class OverBdistWheel(bdist_wheel):
-    """Tags the wheel for its platform, fixes modes, and adds the SBOM."""
+    """Tags the wheel, adds what its artifacts require and the SBOM, and fixes modes."""
 
     def get_tag(self) -> tuple[str, str, str]:
         usual = super().get_tag()
         overlap = Overlap.of(self.distribution)
-        if _writes_own_tag(self) or overlap.extensions() or not overlap.binary():
+        if _writes_own_tag(self) or not overlap.binary():
             return usual
-        return wheel_tag(usual, self.python_tag, self._shipped())
+        shipped, extensions = self._shipped(), overlap.extensions()
+        if shipped is None and overlap.pins():
+            return bound_tag(usual)
+        return wheel_tag(usual, self.python_tag, shipped, extensions=extensions)
+
+    def egg2dist(self, egginfo_path: str, distinfo_path: str) -> None:
+        super().egg2dist(egginfo_path, distinfo_path)
+        # Here, since metadata that are prepared beforehand come from here as well.
+        pins = Overlap.of(self.distribution).pins()
+        if pins:
+            with in_words_of_setuptools():
+                add_pins(Path(distinfo_path, METADATA), pins)
 
     def write_wheelfile(self, wheelfile_base: str, *args: Any, **named: Any) -> None:
         super().write_wheelfile(wheelfile_base, *args, **named)
@@ -106,6 +120,8 @@ class OverBdistWheel(bdist_wheel):
             return
         shipped = self._shipped()
         if shipped is not None:
+            with in_words_of_setuptools():
+                check_pins(Path(wheelfile_base, METADATA), shipped_pins(shipped))
             package = Overlap.of(self.distribution).package
             metadata = self.distribution.metadata
             name, version = str(metadata.get_name()), str(metadata.get_version())

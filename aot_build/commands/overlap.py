@@ -14,6 +14,8 @@ from aot_build.commands.complaints import in_words_of_setuptools
 from aot_build.commands.declared import Declared
 from aot_build.commands.options import Options, switched_off
 from aot_build.layout import LOCK, RESULT
+from aot_build.request import Request
+from aot_build.wheels.requirements import PINNED, pins
 
 if TYPE_CHECKING:
     from setuptools import Distribution
@@ -67,6 +69,28 @@ class Overlap:
         Asked before, during and after a build, so it rests on what is declared alone.
         """
         return bool(self.declared.kernels()) and self.wanted()
+
+    def pins(self) -> dict[str, str]:
+        """Distributions of which a wheel of this run requires one version alone: name -> version.
+
+        Asked before a build as well as after, so it rests on what is declared and installed.
+        Raises what setuptools makes a message of.
+        """
+        declared = {kernel.get("backend") for kernel in self.declared.kernels()}
+        if declared.isdisjoint(PINNED) or not self.wanted():
+            return {}
+        from aot_build.opening import backends_built
+
+        options = self._options()
+        with in_words_of_setuptools():
+            request = Request(
+                project=self.declared.project,
+                targets=options.targets,
+                mode=options.mode,
+                config_settings=config_settings(),
+                package_dir=self._told_package_dir(),
+            )
+            return pins(backends_built(request, PINNED))
 
     def start(self, *, beside: bool = True) -> None:
         """Start the build where one is wanted. Idempotent until `stop`.

@@ -28,6 +28,8 @@ class KernelSpec:
     timeout: float | None = None
     retries: int | None = None
     memory: int | None = None
+    required: bool = True
+    """Whether it must not be left out where its toolchain is not found."""
     options: tuple[tuple[str, Value], ...] = ()
     """The backend's own keys (kebab-case), sorted by name."""
 

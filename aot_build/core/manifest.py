@@ -19,6 +19,7 @@ parses its line alone; it reads a manifest that was laid out otherwise, too, but
 """
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,6 +29,8 @@ from aot_build.core.toolchain import Toolchain
 from aot_build.digest import bytes_digest, canonical
 
 VERSION = 1
+ONE_FOLDER = frozenset({"flydsl"})
+"""Backends whose files all go to one folder at run time, under their names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,24 @@ def place(variant: Variant, artifacts: tuple[Artifact, ...]) -> dict[str, str]:
         only = artifacts[0].name
         return {only: f"{folder}/{name}-{only.rpartition('/')[2]}"}
     return {artifact.name: f"{folder}/{name}/{artifact.name}" for artifact in artifacts}
+
+
+def clashes(entries: Iterable[Entry]) -> list[tuple[Entry, Entry, str]]:
+    """Pairs of variants that left different files of one name, where names alone count; the name.
+
+    Each variant is the second of a pair once at most. Equal files of one name are no clash: each
+    variant ships its own, and at run time there is one.
+    """
+    known: dict[tuple[str, str], tuple[str, Entry]] = {}
+    found = []
+    for entry in sorted(entries, key=_order):
+        backend = entry.variant.kernel.backend
+        for artifact in entry.artifacts if backend in ONE_FOLDER else ():
+            digest, first = known.setdefault((backend, artifact.name), (artifact.digest, entry))
+            if digest != artifact.digest:
+                found.append((first, entry, artifact.name))
+                break
+    return found
 
 
 def manifest(package: str, mode: str, producer: str, entries: list[Entry]) -> dict[str, Any]:

@@ -28,8 +28,9 @@ class Toolchain:
     absent: tuple[str, ...] = ()
     """Absolute paths that would have been chosen instead, had they existed."""
     root: str = ""
-    """Folder of the headers and libraries that come with it, where they have one of their own: the
-    role `{toolchain}`."""
+    """Folder of the headers and libraries that come with it, where they have one of their own."""
+    role: str = "toolchain"
+    """What paths below `root` are written by."""
     parts: tuple[tuple[str, str, str], ...] = field(default=(), compare=False)
     """What stands behind `digest`, for people: name, path, digest of the content."""
     brings: Brings = field(default=_nothing, compare=False, repr=False)

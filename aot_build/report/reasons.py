@@ -6,14 +6,23 @@ from typing import Any
 
 from aot_build.explain import HIT, Explanation
 from aot_build.report.wording import ago, count, duration, name, plain
-from aot_build.rows import ChangeRow, DifferenceRow, PlanRow, VerifyRow
+from aot_build.rows import ChangeRow, DifferenceRow, PlanRow, RuntimeRow, VerifyRow
 
 MOST_SHOWN = 8
 """Changes of one variant; `--json` has more."""
 NEW = "never-built"
 """A family: its changes are no reason, but what the row differs in from one that is gone."""
-BAD = ("different", "failed")
+BAD = ("different", "failed", "compiles", "missing", "damaged")
 """Verdicts that make a verification fail."""
+_WORDS = {
+    "compiles": "would be compiled",
+    "missing": "does not ship",
+    "damaged": "damaged",
+    "failed": "failed",
+    "undeclared": "not declared",
+    "hidden": "not installed",
+}
+"""Verdicts on what was looked up at run time."""
 
 
 def explained(found: Sequence[Explanation], *, every: bool = False) -> Iterator[str]:
@@ -134,6 +143,45 @@ def verified(rows: Sequence[VerifyRow]) -> Iterator[str]:
 
 def _bad(rows: Sequence[VerifyRow]) -> str:
     return f"{sum(row.verdict in BAD for row in rows)} differ or fail"
+
+
+def looked_up(rows: Sequence[RuntimeRow], *, every: bool = False) -> Iterator[str]:
+    """What `verify --runtime` prints."""
+    told = [row for row in rows if row.verdict != "found"]
+    for group in _groups(told, _lookup) if not every else [[row] for row in told]:
+        row = group[0]
+        label = name(row.kernel, row.variant, row.target)
+        yield plain(f"{_WORDS[row.verdict]}{'' if row.verdict == 'hidden' else f': {label}'}")
+        yield from (f"  {plain(line)}" for line in row.detail.splitlines())
+        if row.nearest:
+            yield plain(f"  the nearest that ships: {row.nearest}")
+        for each in row.changes[:MOST_SHOWN]:
+            yield plain(f"    {each.component}: {each.was or '-'} there, {each.now or '-'} here")
+        if more := len(row.changes) - MOST_SHOWN:
+            yield from [f"    and {count(more, 'other difference')}"] * (more > 0)
+        if len(group) > 1 and row.verdict != "hidden":
+            yield f"  and {_others(group)} for the same reason"
+    yield _tally(rows)
+
+
+def _lookup(row: RuntimeRow) -> object:
+    if row.verdict == "hidden":
+        return row.detail
+    return row.kernel, row.target, row.verdict, row.detail, row.changes
+
+
+def _tally(rows: Sequence[RuntimeRow]) -> str:
+    tally = Counter(row.verdict for row in rows)
+    asked = len(rows) - tally["undeclared"] - tally["damaged"] - tally["hidden"]
+    kernels = count(len({row.kernel for row in rows}), "kernel")
+    parts = [kernels, f"{asked:,} looked up", f"{tally['compiles']:,} would be compiled"]
+    others = {"missing": "do not ship", "damaged": "damaged", "failed": "failed"}
+    parts += [f"{tally[verdict]:,} {words}" for verdict, words in others.items() if tally[verdict]]
+    ran = Counter(row.ran for row in rows if row.ran)
+    parts += [f"{number:,} {word} here" for word, number in sorted(ran.items())]
+    if tally["undeclared"]:
+        parts.append(f"{tally['undeclared']:,} that ship are not declared")
+    return ", ".join(parts)
 
 
 def _difference(row: DifferenceRow) -> Iterator[str]:

@@ -21,11 +21,12 @@ def verdict(summary: Summary) -> str:
 
 
 def effort(summary: Summary) -> str:
-    """How good the order was, for a build that ran something; else empty.
+    """How good the order was, for a build that built something; else empty.
 
     `makespan 41 s on 2 workers, 1.03 x the lower bound (critical path 3.10 s, CPU 1 min 20 s)`
     """
-    if summary.makespan_s <= 0 or summary.lower_bound_s <= 0:
+    built = summary.executed or summary.failed
+    if not built or summary.makespan_s <= 0 or summary.lower_bound_s <= 0:
         return ""
     ratio = summary.makespan_s / summary.lower_bound_s
     path, cpu = duration(summary.critical_path_s), duration(summary.cpu_s)

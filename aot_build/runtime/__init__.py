@@ -8,7 +8,8 @@
     scales[128, "float"]                                           # in the order of scales.columns
 
 Importing reads nothing; the first look-up reads `manifest.json` beside this file, and of it only
-what was asked for. Every function may be called from any thread. Nothing is ever written.
+what was asked for. Every function may be called from any thread. Nothing is ever written but by
+`install`, and never beside this file.
 
 Values of a row are compared with their types: True is not 1 and "1" is not 1; 1 finds 1.0 unless
 both are shipped; a list and a tuple are the same; the order of columns never matters.
@@ -185,17 +186,20 @@ def strict() -> bool:
     return _state.strict
 
 
-def install() -> None:
+def install(*backends: str) -> None:
     """Make shipped kernels visible to the ordinary launches of their languages. Idempotent.
 
+    `backends` limits it to kernels of those, such as "triton"; default: all that ship.
     Imports no language that is not imported already. Without effect where no kernel of such a
     language is shipped. In strict mode raises KernelNotFound where one is shipped that this
-    runtime cannot make visible.
+    runtime cannot make visible. Triton asks this package at each launch that it would compile;
+    FlyDSL looks into a folder that shipped entries are copied to, see `_flydsl.py`.
     """
     by_backend: dict[str, list[str]] = {}
     for name, backend in _opened().backends().items():
         by_backend.setdefault(backend, []).append(name)
-    for backend in sorted(_LAUNCHED & by_backend.keys()):
+    asked = _LAUNCHED.intersection(backends) if backends else _LAUNCHED
+    for backend in sorted(asked & by_backend.keys()):
         hook = _HOOKS.get(backend)
         if hook is not None:
             hook(by_backend[backend])
@@ -210,9 +214,18 @@ def _hook_triton(names: list[str]) -> None:
     _triton.install([_asked(name) for name in names])
 
 
+def _hook_flydsl(names: list[str]) -> None:
+    from . import _flydsl
+
+    _flydsl.install([_asked(name) for name in names])
+
+
 _LAUNCHED = {"triton", "flydsl"}
 """Backends whose kernels are launched through their language, which would compile them."""
-_HOOKS: dict[str, Callable[[list[str]], None]] = {"triton": _hook_triton}
+_HOOKS: dict[str, Callable[[list[str]], None]] = {
+    "flydsl": _hook_flydsl,
+    "triton": _hook_triton,
+}
 """Backend -> what makes its kernels, given by name, visible; called at each `install`."""
 
 

@@ -58,13 +58,17 @@ class Artifact:
         """Relative name -> SHA-256."""
         return {name: entry["sha256"] for name, entry in self._files.items()}
 
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Relative name -> bytes that it was shipped with."""
+        return {name: entry["size"] for name, entry in self._files.items()}
+
     def intact(self) -> bool:
         """Whether each file has the size that it was shipped with; `verify` reads them.
 
         Raises OSError where one is gone.
         """
-        sizes = [os.path.getsize(path) for path in self.files.values()]
-        return sizes == [entry["size"] for entry in self._files.values()]
+        return list(self.sizes.values()) == [os.path.getsize(p) for p in self.files.values()]
 
     @property
     def path(self) -> str:

@@ -76,7 +76,7 @@ class Variants:
             text = serialize(*launch[: serialize.__code__.co_argcount])  # the target: since 3.7
         except TypeError as error:
             return f"an argument is of a kind that nothing is shipped for ({error})"
-        parts, has = _told(json.loads(text))
+        parts, has = parts_of(json.loads(text))
         # What is passed as an argument is no part of the source of what it is passed to.
         functions = {
             name_of(value): value.cache_key
@@ -105,7 +105,7 @@ class Variant:
         self.triton: dict[str, Any] = artifact.metadata["triton"]
         # What cannot be launched may have failed before there was any metadata.
         self.metadata = self.triton.get("metadata") or self.triton["specialization"]
-        self.parts, self.attrs = _told(self.triton["specialization"])
+        self.parts, self.attrs = parts_of(self.triton["specialization"])
 
     def bound_alike(self) -> bool:
         """Whether its functions name the same functions of Triton: no digest tells of those."""
@@ -143,7 +143,7 @@ def name_of(fn: Any) -> str:
     return f"{fn.module}:{fn.fn.__qualname__}"
 
 
-def _told(specialization: Mapping[str, Any]) -> tuple[dict[str, str], frozenset[str]]:
+def parts_of(specialization: Mapping[str, Any]) -> tuple[dict[str, str], frozenset[str]]:
     """A specialisation, as Triton serialises it: its parts by name, and its attributes.
 
     Values are compared as JSON: true, 1 and 1.0 make different kernels.

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from aot_build.core.kernel import KernelSpec
-from aot_build.core.target import Target, parse_target
+from aot_build.core.target import Target, known_targets, parse_target
 from aot_build.digest import canonical
 from aot_build.errors import InputError, did_you_mean
 from aot_build.settings.check import check_keys, check_table, check_values, explain
@@ -18,6 +18,8 @@ from aot_build.settings.values import Limits, check_details, check_name, kernel_
 
 REPLACED = ("source", "targets")
 """Lists of which the kernel's own stands alone: added to, they would mean something else."""
+FEW = 8
+"""Targets that a message names one by one."""
 
 
 @dataclass(frozen=True)
@@ -33,22 +35,23 @@ class Kernels:
     base: Mapping[str, Any] = field(default_factory=dict)
     """`[tool.aot-build.defaults]`: backend -> keys."""
 
-    def read(self, tables: list[dict[str, Any]]) -> tuple[tuple[KernelSpec, ...], tuple[str, ...]]:
-        """The kernels that an enabled target serves, and a note for each of the others.
+    def read(self, tables: list[dict[str, Any]]) -> tuple[tuple[KernelSpec, ...], dict[str, str]]:
+        """The kernels that an enabled target serves, and a note for each of the others, by name.
 
         A kernel whose keys differ between targets is several specs of one name. Raises InputError.
         """
         self._check_defaults()
         specs: list[KernelSpec] = []
-        notes: list[str] = []
+        notes: dict[str, str] = {}
         for index, table in enumerate(tables):
             kernel = Layer(table, (*ROOT, "kernels", index))
             self._check_kernel(kernel)
             check_name(self.document, table["name"], tables[:index], kernel.path)
             targets = self._targets(kernel)
-            notes += [] if targets else [self._note(kernel)]
+            if not targets:
+                notes[table["name"]] = self._note(kernel)
             specs += self._split(kernel, targets)
-        return tuple(specs), tuple(notes)
+        return tuple(specs), notes
 
     def _check_defaults(self) -> None:
         for rule in self.rules:
@@ -111,7 +114,10 @@ class Kernels:
         path = (*layer.path, "targets")
         target = parse_target(text, where=f"{self.document.where(path)} {show_path(path)}")
         if not self.serves(backend, target):
+            served = [t for t in known_targets() if self.serves(backend, parse_target(t))]
             hint = "name a target that it can serve, or another backend"
+            if len(served) <= FEW:
+                hint = f"it serves {', '.join(served)}"
             message = f"backend {backend!r} cannot serve target {text!r}"
             raise self.document.error(message, path, hint)
         return target

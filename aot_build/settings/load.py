@@ -53,8 +53,8 @@ class Settings:
     tracer: bool
     kernels: tuple[KernelSpec, ...]
     """Each with the enabled targets it is built for; one name may stand for several specs."""
-    unserved: tuple[str, ...]
-    """A note for each kernel that no enabled target serves."""
+    unserved: Mapping[str, str]
+    """Kernel that no enabled target serves -> a note about it."""
 
 
 def load(
@@ -129,12 +129,12 @@ class Declared:
 
     def kernels(
         self, document: Document, chosen: "Chosen"
-    ) -> tuple[tuple[KernelSpec, ...], tuple[str, ...]]:
+    ) -> tuple[tuple[KernelSpec, ...], Mapping[str, str]]:
         """The kernels to build. With the target `none` they are not even looked at: a package that
         brings a backend of its own builds itself so, before that backend is there."""
         targets = chosen.targets()
         if not targets:
-            return (), ()
+            return (), {}
         table = document.table or {}
         reader = Kernels(
             document, self.backends, self.serves, targets, self.rules, chosen.limits(),

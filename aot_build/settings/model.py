@@ -94,6 +94,9 @@ class KernelDefaults(Table, kw_only=True):
     memory: int | str | None = None
     """A first guess of what one of its actions needs: bytes, or text such as `2GiB`. What earlier
     builds measured goes before it."""
+    required: bool = True
+    """Whether a build fails where its toolchain is not found. Without, it is left out there, and an
+    isolated build does not ask for its backend's packages."""
 
 
 class Kernel(KernelDefaults, kw_only=True):

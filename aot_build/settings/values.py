@@ -78,6 +78,7 @@ def kernel_spec(
         timeout=_first(limits.timeout, table.get("timeout")),
         retries=_first(limits.retries, table.get("retries")),
         memory=_first(limits.memory, None if memory is None else size(memory, {})),
+        required=table.get("required", True),
         options=_options(options),
     )
 

@@ -57,15 +57,15 @@ def _existing(spec: KernelSpec, project: Path, name: str) -> Path:
     raise InputError(f"configs file {name!r} {what}", fields, hint)
 
 
-def rows_from_code(dicts: Iterable[Mapping[str, object]], where: str) -> list[RawRow]:
-    """What `module:function` yielded, as rows; `where` names it.
+def rows_from_code(dicts: Iterable[tuple[int, Mapping[str, object]]], where: str) -> list[RawRow]:
+    """What `module:function` yielded, each with its number, as rows; `where` names the function.
 
     A list is one value here (a tuple), as code writes its own loops. The keys `source`, `flags`,
     `include-dirs` and `link-flags` (also with `_`) extend those of the kernel: text, or a list of
     it. Raises InputError.
     """
     rows = []
-    for number, item in enumerate(dicts, 1):
+    for number, item in dicts:
         place = f"{where} row {number}"
         row = code_row(item, place)
         rows.append(RawRow(row.values, place, row.extends))

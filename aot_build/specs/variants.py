@@ -24,22 +24,22 @@ class Skipped:
 
 
 def variants(
-    spec: KernelSpec, rows: Iterable[RawRow], *, row_targets: Collection[Target] = ()
+    spec: KernelSpec, rows: Iterable[RawRow], *, enabled: Collection[Target] = ()
 ) -> tuple[tuple[Variant, ...], Skipped]:
     """One variant for each row and target of the kernel, in the order of the rows.
 
-    A kernel without configs has one with an empty row. `row_targets` are all targets that this
+    A kernel without configs has one with an empty row. `enabled` are all targets that this
     kernel is built for, where other specs of its name hold the rest: a row for one of those is not
     skipped. Values are compared with their types: 1, 1.0, True and "1" are four. Raises InputError
     for a target that does not exist, and for equal rows that extend their kernel differently.
     """
     rows = list(rows) if spec.configs else [RawRow({}, f"kernel {spec.name!r}")]
-    built = {*spec.targets, *row_targets}
+    built = {*spec.targets, *enabled}
     made: dict[bytes, Variant] = {}
     unbuilt: Counter[str] = Counter()
     asleep = duplicates = 0
     for row in rows:
-        asked = _targets(row)
+        asked = row_targets(row)
         absent = set(asked or ()) - built
         unbuilt.update(map(str, absent))
         asleep += asked is not None and len(absent) == len(asked)
@@ -50,8 +50,8 @@ def variants(
     return tuple(made.values()), Skipped(asleep, tuple(sorted(unbuilt.items())), duplicates)
 
 
-def _targets(row: RawRow) -> tuple[Target, ...] | None:
-    """What the reserved column limits the row to; None: nothing."""
+def row_targets(row: RawRow) -> tuple[Target, ...] | None:
+    """What the reserved column limits the row to; None: nothing. Raises InputError."""
     value = row.values.get("target")
     if value is None:
         return None

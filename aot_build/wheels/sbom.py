@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import quote
 
 from aot_build.layout import MANIFEST
+from aot_build.wheels.requirements import pins_of
 
 NAME = "aot-build.cdx.json"
 FOLDER = "sboms"
@@ -40,6 +41,7 @@ def sbom(
     """The document for a manifest whose files ship below the folder `place` of the wheel."""
     root = _purl(name, version)
     files = sorted(_files(manifest, place), key=lambda component: str(component["name"]))
+    needed = [_distribution(*pin) for pin in sorted(pins_of(manifest))]
     tools = list(_toolchains(manifest))
     metadata: dict[str, Any] = {
         "component": {
@@ -59,8 +61,8 @@ def sbom(
         "specVersion": "1.6",
         "version": 1,
         "metadata": metadata,
-        "components": files + tools,
-        "dependencies": [{"ref": root, "dependsOn": [f["bom-ref"] for f in files]}],
+        "components": files + needed + tools,
+        "dependencies": [{"ref": root, "dependsOn": [c["bom-ref"] for c in files + needed]}],
     }
 
 
@@ -97,6 +99,13 @@ def _file(path: str, file: Mapping[str, Any], about: Mapping[str, str]) -> dict[
             {"name": f"aot-build:{key}", "value": value} for key, value in sorted(about.items())
         ],
     }
+
+
+def _distribution(name: str, version: str) -> dict[str, Any]:
+    """One that the wheel requires for its artifacts' sake."""
+    purl = _purl(name, version)
+    about = {"name": name, "version": version, "purl": purl, "scope": "required"}
+    return {"type": "library", "bom-ref": purl, **about}
 
 
 def _toolchains(manifest: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

@@ -1,7 +1,6 @@
 """The python backend in a fresh process: what a function leaves, and what it was seen to read."""
 
 import os
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -277,57 +276,9 @@ def test_whatever_it_raises_comes_out(bench: Any, body: str, told: str) -> None:
         bench.python(body)
 
 
-def test_rows_come_from_a_function(bench: Any) -> None:
-    import dataclasses
-
-    bench.write(
-        "rows.py",
-        "def plain(targets):\n    yield {'T': t for t in targets}\n"
-        "def generating(targets, out_dir):\n"
-        "    open(out_dir + '/a.cpp', 'w').close()\n"
-        "    return [{'source': out_dir + '/a.cpp', 'on': True, 'n': None}]\n"
-        "def odd(targets):\n    return [{'x': object()}]\n",
-    )
-    action = bench.action("python", "unused:unused")
-
-    def listed(function: str) -> Any:
-        params = (("source", f"rows:{function}"), ("targets", ("cpu", "hip:gfx942")))
-        return dataclasses.replace(action, stage="rows", params=params)
-
-    report = bench.built(listed("plain"))
-    assert (bench.out / "rows.json").read_text() == '[{"T":"hip:gfx942"}]'
-    assert of_project(report.trace.modules) == ["rows.py"]
-    bench.built(listed("generating"))
-    assert Path(bench.out, "rows.json").read_text() == (
-        '[{"n":null,"on":true,"source":["{generated}/a.cpp"]}]'
-    )
-    assert Path(bench.out, "generated", "a.cpp").exists()
-    assert "rows:odd" in bench.error(listed("odd"))
-
-
-@pytest.mark.parametrize(
-    ("value", "kind"),
-    [
-        ("float('inf')", "float"),
-        ("float('nan')", "float"),
-        ("[1, float('nan')]", "float"),
-        ("b'x'", "bytes"),
-        ("{1}", "set"),
-        ("__import__('datetime').date(2020, 1, 2)", "date"),
-        ("__import__('decimal').Decimal('1.5')", "Decimal"),
-    ],
-)
-def test_what_no_row_may_hold_is_refused_before_json_makes_something_else_of_it(
-    bench: Any, value: str, kind: str
-) -> None:
-    import dataclasses
-
-    bench.write("rows.py", f"def odd(targets):\n    yield {{'m': 1}}\n    yield {{'n': {value}}}\n")
-    params = (("source", "rows:odd"), ("targets", ("cpu",)))
-    action = dataclasses.replace(
-        bench.action("python", "unused:unused"), stage="rows", params=params
-    )
-    told = bench.error(action)
-    assert f"a row cannot hold a {kind}" in told
-    assert "rows:odd row 2" in told and "column: n" in told
-    assert not (bench.out / "rows.json").exists()
+def test_a_module_that_is_not_there(bench: Any) -> None:
+    bench.write("demo/__init__.py", "")
+    bench.write("demo/kern.py", "import no_such.module\n")
+    text = bench.error(bench.action("python", "demo.kern:make"))
+    assert text.startswith("ModuleNotFoundError: No module named 'no_such'\nhint: ")
+    assert "[build-system] requires names: add no_such there" in text

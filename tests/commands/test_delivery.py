@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 from setuptools import errors
 
+from aot_build import snapshot
 from aot_build.commands.deliver import DamagedResult, deliver, names, remove
 from aot_build.layout import RUNTIME
 from aot_build.locking import locked
+from aot_build.request import Request
 
 pytestmark = pytest.mark.filterwarnings("ignore::setuptools.SetuptoolsDeprecationWarning")
 
@@ -122,14 +124,14 @@ def link(result: Path) -> None:
 
 @pytest.mark.parametrize("edit", [overwrite, lose, lose_runtime, garble, link])
 def test_edited_result_is_built_again(driver, setup, project, edit):
-    snapshot = project / "build" / "aot" / "snapshot-v1"
-    snapshot.parent.mkdir(parents=True)
-    snapshot.write_text("vouches for the result")
+    vouching = Path(snapshot.path_of(str(project), Request(str(project)).shape))
+    vouching.parent.mkdir(parents=True)
+    vouching.write_text("vouches for the result")
     driver.edits = [edit]
     setup("build", "--build-lib=lib")
     assert tree(project / "lib/demo/_aot") == tree(driver.result)
     assert driver.log[:4] == ["start", "wait", "stop", "start"]
-    assert not snapshot.exists()
+    assert not vouching.exists()
 
 
 def test_result_edited_again_is_an_error(driver, setup, project):
@@ -178,12 +180,11 @@ def test_edit_that_no_stat_shows_does_not_ship(setup, project, monkeypatch):
     text = text[: text.index("[[tool.aot-build.kernels]]")] + PYTHON_KERNEL
     (project / "pyproject.toml").write_text(text)
     (project / "maker.py").write_text(MAKE)
-    snapshot = project / "build/aot/snapshot-v1"
     setup("build", "--build-lib=lib")
     # A snapshot is written once no input is younger than two seconds.
     threading.Event().wait(2.1)
     setup("build", "--build-lib=lib")
-    assert snapshot.exists()
+    assert list((project / "build/aot").glob("snapshot-v*"))
     (shipped,) = (project / "build/aot/demo/_aot/table").rglob("*table.bin")
     before = shipped.stat()
     shipped.write_bytes(b"wrong")

@@ -135,6 +135,32 @@ def test_rows_from_code_that_hold_no_values_are_refused(project):
     assert "demo.listing:rows row 2" in ended.stderr and "column: n" in ended.stderr
 
 
+def test_a_row_that_code_calls_broken_fails_alone(project):
+    project.edit(
+        "pyproject.toml", "configs = [{ n = [1, 2, 3] }]", 'configs = ["demo.listing:rows"]'
+    )
+    project.write({
+        "demo/listing.py": "import warnings\n"
+        "def rows(targets):\n"
+        "    yield {'n': 1}\n"
+        "    yield ValueError('tuned.csv:3: no number: four')\n"
+        "    warnings.warn('left out 7 rows of others')\n"
+        "    yield {'n': 2}\n"
+        "    yield {'n': 3, 'target': 'hip:gfx'}\n"
+    })  # fmt: skip
+    ended = project.command("build", "--json")
+    assert ended.returncode == 1
+    summary = json.loads(ended.stdout)
+    broken, unknown = summary["failures"]
+    assert summary["failed"] == 2 and broken["reason"].startswith("tuned.csv:3")
+    assert "unknown target 'hip:gfx'" in unknown["reason"] and unknown["variant"].endswith("row 4")
+    assert summary["executed"] == summary["actions"] - 2
+    assert "left out 7 rows of others" in ended.stderr
+    again = project.command("build", "--json")
+    assert again.returncode == 1 and json.loads(again.stdout)["executed"] == 0
+    assert "tuned.csv:3" in again.stderr and "left out 7 rows of others" in again.stderr
+
+
 def test_a_link_that_outputs_does_not_name_costs_nothing(project):
     project.edit("pyproject.toml", 'targets = ["cpu"]', 'targets = ["cpu"]\noutputs = ["*.txt"]')
     project.edit(

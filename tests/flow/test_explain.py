@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from aot_build import snapshot
 from aot_build.core.result import FAMILIES
 from aot_build.store.log import NAME
 from tests.flow.conftest import FILES, Project
@@ -209,8 +210,8 @@ def test_a_damaged_result_is_told_after_it_was_mended(built: Project) -> None:
         if blob.is_file():
             blob.write_bytes(b"\0" * blob.stat().st_size)
     shutil.rmtree(built.path / "build/aot/demo")
-    for name in ("snapshot-v1", "outputs-v1"):
-        (built.path / "build/aot" / name).unlink(missing_ok=True)
+    snapshot.forget(str(built.path))
+    (built.path / "build/aot/outputs-v1").unlink(missing_ok=True)
     assert built.build()["executed"] == 7
     assert {row["built"]["family"] for row in explained(built)} == {"damaged"}
 
@@ -267,7 +268,7 @@ def test_the_log_decides_nothing(built: Project) -> None:
         log.unlink()
         if content is not None:
             log.write_bytes(content)
-        (built.path / "build/aot/snapshot-v1").unlink(missing_ok=True)
+        snapshot.forget(str(built.path))
         assert built.build()["executed"] == 0 and built.artifacts() == reference, how
         assert {row["decision"] for row in explained(built)} == {"hit"}, how
     log.unlink()

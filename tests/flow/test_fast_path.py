@@ -6,16 +6,80 @@ import time
 
 import pytest
 
-from aot_build import snapshot
-from aot_build.fastpath import PLAIN, nothing_to_do
+from aot_build import cli, snapshot
+from aot_build.fastpath import SHORT, TAKES, nothing_to_do, plain_words, shape_of
 from aot_build.request import Request
 from tests.flow.settled import COOL, is_fresh, settle
 
 pytestmark = [pytest.mark.slow, pytest.mark.compiler]
 
 
-def test_the_plain_shape_is_that_of_a_plain_request():
-    assert Request("/x").shape == PLAIN
+WORDS = (
+    "", "--json", "--target cpu", "--target cpu -t cpu:x86-64-v3", "-m debug --mode fast",
+    "--kernel scale --kernel=table", "--target=cpu --json --project=/x", "-j 2 --jobs=3",
+    "--mode=", "--mod fast", "-mfast", "--target -x", "--jobs 0", "--jobs ٣", "--kernel", "x",
+    "--keep-going", "--json=1", "-t=cpu",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("line", WORDS)
+def test_words_that_are_read_here_mean_what_the_command_line_reads(line):
+    words = plain_words(line.split(), TAKES)
+    if words is None:
+        return
+    asked = cli._parser().parse_args(["build", *line.split()])
+    request = Request("/x", targets=asked.target, mode=asked.mode, kernels=asked.kernel)
+    assert shape_of(words) == request.shape
+    assert words.get("--project", ["."])[-1] == asked.project
+    assert ("--json" in words) == asked.json
+
+
+def test_the_usual_words_are_read_here():
+    assert [plain_words(line.split(), TAKES) is not None for line in WORDS] == [True] * 8 + [
+        False
+    ] * (len(WORDS) - 8)
+    assert {*SHORT.values()} <= {*TAKES}
+    listed = ["--csv", "a.csv", "b=c.csv", "--json", "--csv", "d"]
+    assert plain_words(listed, TAKES, ("--csv",)) == {
+        "--csv": ["a.csv", "b=c.csv", "d"],
+        "--json": [],
+    }
+
+
+def test_requests_of_different_shapes_are_fresh_side_by_side(project):
+    asked = {
+        "all": ([], {}),
+        "one": (["--kernel", "scale"], {"kernels": ["scale"]}),
+        "other": (
+            ["--kernel", "table", "-m", "release"],
+            {"kernels": ["table"], "mode": "release"},
+        ),
+    }
+    for words, _ in asked.values():
+        project.build(*words)
+    time.sleep(COOL)
+    for _ in range(2):
+        found = [project.build(*words) for words, _ in asked.values()]
+    assert [(each["actions"], each["executed"]) for each in found] == [(7, 0), (4, 0), (3, 0)]
+    assert all(is_fresh(project, **shape) for _, shape in asked.values())
+    slow = project.artifacts()
+    project.edit("demo/generate.py", "'x'", "'y'")
+    fresh = [is_fresh(project, **shape) for _, shape in asked.values()]
+    assert fresh == [False, True, False], "a kernel that stands on nothing that was edited"
+    assert project.build("--kernel", "table", "-m", "release")["executed"] == 3
+    # What one of them has changed in the result is no longer what the others left there.
+    assert not is_fresh(project, kernels=["scale"]) and project.artifacts() != slow
+    assert project.build("--kernel", "scale")["executed"] == 0
+
+
+def test_another_target_takes_the_result_over(project):
+    project.build()
+    project.build("--target", "cpu")
+    time.sleep(COOL)
+    project.build("--target", "cpu")
+    assert is_fresh(project, targets=["cpu"]) and not is_fresh(project)
+    project.build()
+    assert not is_fresh(project, targets=["cpu"])
 
 
 def without_time(line: str) -> str:
@@ -155,6 +219,6 @@ def test_a_fresh_build_reports_as_a_full_one_does(project, tmp_path):
 
 
 def test_other_command_lines_are_left_to_the_command_line(tmp_path):
-    for words in (["plan"], ["build", "--jobs", "2"], [], ["build", "-C", "x=y"]):
+    for words in (["plan"], ["build", "--keep-going"], [], ["build", "-C", "x=y"]):
         assert not nothing_to_do([*words])
     assert not nothing_to_do(["build", "--project", str(tmp_path)])

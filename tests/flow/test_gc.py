@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from aot_build import snapshot
 from aot_build.store.leases import Leases
 from tests.flow.conftest import Project
 
@@ -80,7 +81,7 @@ def test_a_cache_is_collected_by_size_and_the_next_build_makes_it_again(make, tm
     assert report["cache_dir"] == str(cache) and report["kept"]["results"] == 0
     assert report["limits"] == {"max_bytes": 1024, "max_seconds": None}
     assert not list(cache.glob("*-v1/*/*")), "blobs and traces went with the results"
-    (project.path / "build" / "aot" / "snapshot-v1").unlink(missing_ok=True)
+    snapshot.forget(str(project.path))
     before = project.artifacts()
     assert project.build()["executed"] == ROWS
     assert project.artifacts() == before

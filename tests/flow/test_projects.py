@@ -115,6 +115,7 @@ CONSUMERS = [
         {"scale cpu": 7, "scale cpu:x86-64-v2": 5, "square cpu": 2},
         READ_SQUARE,
     ),
+    Consumer("migrated_pool", "py3-none-", {"scale cpu": 2, "scale cpu:x86-64-v3": 1}),
     Consumer("python_backend", "py3-none-", {"table cpu": 2, "table cuda:sm_90a": 2}, READ_TABLES),
     Consumer("rows_from_code", "py3-none-", {"scale cpu": 2, "scale cpu:x86-64-v3": 1}),
     Consumer("src_layout", "py3-none-", {"scale cpu": 1}, package="src_layout.deep"),

@@ -32,6 +32,28 @@ def test_undeclared_reads_are_reported_and_fail_where_settings_are_strict(
     assert project.command("build", **env, AOT_BUILD_STRICT="1").returncode == 0
 
 
+def test_a_file_that_a_variable_names_is_declared_and_its_neighbours_are_not(
+    python_kernel, tmp_path
+):
+    tables = [tmp_path / "a.csv", tmp_path / "b.csv", tmp_path / "c.csv"]
+    for table in tables:
+        table.write_text(table.name)
+    project = python_kernel(
+        "    import os\n    names = os.environ['TABLES'].split(':')\n"
+        "    text = ''.join(open(name).read() for name in names)\n"
+        "    open(out_dir + '/out.txt', 'w').write(text)\n"
+    )
+    named = {"TABLES": f"{tables[0]}:{tables[1]}"}
+    assert project.command("build", **named, AOT_BUILD_STRICT="1").returncode == 0
+    assert text_of(project) == "a.csvb.csv"
+    tables[1].write_text("other")
+    assert project.build(**named)["executed"] == 1 and text_of(project) == "a.csvother"
+    # Nobody asks for the variable that would name it.
+    project.edit("demo/gen.py", "os.environ['TABLES'].split(':')", f"[{str(tables[2])!r}]")
+    failed = project.command("build", **named, AOT_BUILD_STRICT="1")
+    assert failed.returncode == 1 and f"reads {tables[2]}" in failed.stderr
+
+
 def test_what_lies_in_the_home_of_another_user_is_another_file(python_kernel, tmp_path):
     project = python_kernel(
         "    import pathlib\n    text = (pathlib.Path.home() / 'demo.cfg').read_text()\n"

@@ -16,13 +16,14 @@ NAMES = ["DEMO", "PATH"]
 
 
 class Snapshot:
-    """A project with one input, one absence, one folder that must exist, and two outputs."""
+    """A project with one input, one absence, one folder that must exist, one that was looked at,
+    and two outputs."""
 
     def __init__(self, folder: Path, name: str = "a.h") -> None:
         self.folder = folder
         self.input, self.gone, self.cache = folder / name, folder / "gone.h", folder / "cache"
-        self.out = folder / "out"
-        for path in (self.cache, self.out):
+        self.out, self.looked_at = folder / "out", folder / "looked_at"
+        for path in (self.cache, self.out, self.looked_at):
             path.mkdir(parents=True)
         self.input.write_text("one")
         for output in ("x.so", "deep ü.so"):
@@ -37,6 +38,7 @@ class Snapshot:
             (str(self.input), stat_row(self.input)),
             (str(self.gone), snapshot.ABSENT),
             (str(self.cache), snapshot.PRESENT),
+            (str(self.looked_at), snapshot.NO_LINK),
         ]
         place = str(self.folder)
         snapshot.write(place, request, names, ANSWER, inputs, str(self.out), outputs)
@@ -46,7 +48,7 @@ class Snapshot:
 
     @property
     def file(self) -> Path:
-        return Path(snapshot.path_of(str(self.folder)))
+        return Path(snapshot.path_of(str(self.folder), "release"))
 
 
 @pytest.fixture
@@ -64,6 +66,19 @@ def test_a_link_that_leads_nowhere_is_not_absent(kept: Snapshot) -> None:
 def test_nothing_changed(kept: Snapshot) -> None:
     assert kept.fresh() == ANSWER
     (kept.cache / "new").write_text("the folder only has to exist")
+    assert kept.fresh() == ANSWER
+
+
+def test_a_folder_that_became_a_link_to_one_is_seen(kept: Snapshot) -> None:
+    (kept.looked_at / "new").write_text("nobody has read what is in it")
+    assert kept.fresh() == ANSWER
+    away = kept.looked_at.with_name("away")
+    kept.looked_at.rename(away)
+    assert kept.fresh() is None
+    kept.looked_at.symlink_to(away)
+    assert kept.fresh() is None
+    kept.looked_at.unlink()
+    away.rename(kept.looked_at)
     assert kept.fresh() == ANSWER
 
 
@@ -104,6 +119,30 @@ def test_a_change_is_seen(kept: Snapshot, change: str) -> None:
 
 def test_another_request_is_another_build(kept: Snapshot) -> None:
     assert kept.fresh("debug") is None
+    kept.write("debug")
+    assert kept.fresh("debug") == kept.fresh() == ANSWER
+    snapshot.forget(str(kept.folder), "debug")
+    assert kept.fresh("debug") is None and kept.fresh() == ANSWER
+
+
+def test_the_latest_requests_are_kept(kept: Snapshot) -> None:
+    for number in range(snapshot.KEPT):
+        kept.write(f"request {number}")
+        os.utime(snapshot.path_of(str(kept.folder), f"request {number}"), (number, number))
+    found = [kept.fresh(f"request {number}") for number in range(snapshot.KEPT)]
+    assert found[-1] == ANSWER and found[0] is None and found.count(None) == 1
+
+
+def test_a_request_has_one_shape_however_it_is_spelt() -> None:
+    made = snapshot.shape(["cpu"], None, ("a", "b"), {"x": "1", "y": ["2"]})
+    assert made == snapshot.shape(("cpu",), None, ["a", "b"], {"y": ("2",), "x": "1"})
+    shapes = {
+        made, snapshot.shape(), snapshot.shape([]), snapshot.shape(["cpu"]),
+        snapshot.shape(mode="cpu"), snapshot.shape(kernels=["cpu"]), snapshot.shape(["cpu,cpu"]),
+        snapshot.shape(folder="cpu"), snapshot.shape(package_dir="cpu"),
+        snapshot.shape(["c", "pu"]),
+    }  # fmt: skip
+    assert len(shapes) == 10
 
 
 def test_another_path_or_interpreter_is_another_build(
@@ -137,8 +176,11 @@ def test_our_own_variables(kept: Snapshot, monkeypatch: pytest.MonkeyPatch) -> N
         monkeypatch.setenv(name, "7")
     monkeypatch.setenv("UNRELATED", "7")
     assert kept.fresh() == ANSWER
-    monkeypatch.setenv("AOT_BUILD_MODE", "debug")
-    assert kept.fresh() is None
+    for name in ("AOT_BUILD_MODE", "TRITON_NEW", "FLYDSL_NEW"):
+        with monkeypatch.context() as patched:
+            patched.setenv(name, "debug")
+            assert kept.fresh() is None, name
+    assert kept.fresh() == ANSWER
 
 
 def test_no_variables_at_all(kept: Snapshot) -> None:

@@ -24,7 +24,7 @@ def test_defaults(project):
         False,
     )
     assert (found.jobs, found.timeout, found.memory_per_worker) == (None, None, None)
-    assert found.kernels == () and found.unserved == ()
+    assert found.kernels == () and found.unserved == {}
     assert found.project == project.folder.resolve()
 
 

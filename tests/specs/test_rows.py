@@ -195,7 +195,7 @@ def test_unknown_suffix(read):
 
 def test_rows_from_code():
     item = {"n": [1, [2, 3]], "flags": "-g", "include_dirs": ["x"], "source": ["b.cpp"], "z": None}
-    (row,) = rows_from_code([item], "demo.jobs:rows")
+    (row,) = rows_from_code([(1, item)], "demo.jobs:rows")
     assert row.values == {"n": (1, (2, 3)), "z": None}
     assert row.extends == {"flags": ("-g",), "include-dirs": ("x",), "source": ("b.cpp",)}
     assert row.where == "demo.jobs:rows row 1"
@@ -210,14 +210,14 @@ class Loud(int):
 )
 def test_code_may_not_yield_other_types(value):
     with pytest.raises(InputError) as caught:
-        rows_from_code([{"ok": 1}, {"col": value}], "m:f")
+        rows_from_code([(1, {"ok": 1}), (2, {"col": value})], "m:f")
     assert caught.value.fields["where"] == "m:f row 2" and caught.value.fields["column"] == "col"
 
 
 @pytest.mark.parametrize("item", [{"flags": 1}, {"flags": [""]}, {1: 2}, {" ": 2}, [("a", 1)]])
 def test_code_may_not_yield_other_rows(item):
     with pytest.raises(InputError):
-        rows_from_code([item], "m:f")
+        rows_from_code([(1, item)], "m:f")
 
 
 def test_real_tuning_files_read():

@@ -65,7 +65,7 @@ def test_the_target_column_limits_a_row():
 
 def test_rows_of_the_kernels_other_specs_are_not_skipped():
     found, skipped = variants(
-        spec(CPU), rows({"a": 1, "target": "cuda:sm_80"}), row_targets=(CPU, SM80)
+        spec(CPU), rows({"a": 1, "target": "cuda:sm_80"}), enabled=(CPU, SM80)
     )
     assert found == () and skipped == Skipped()
 
@@ -93,7 +93,7 @@ def test_column_order_never_matters():
 
 def test_code_extends_its_kernel():
     item = {"a": 1, "source": "b.cpp", "flags": ["-g"], "include-dirs": "i", "link-flags": "-lz"}
-    (found,) = variants(spec(CPU), rows_from_code([item], "m:f"))[0]
+    (found,) = variants(spec(CPU), rows_from_code([(1, item)], "m:f"))[0]
     assert found.source == ("a.cpp", "b.cpp") and found.flags == ("-O3", "-g")
     assert found.include_dirs == ("inc", "i") and found.link_flags == ("-lm", "-lz")
     assert found.row == (("a", 1),)
@@ -102,5 +102,5 @@ def test_code_extends_its_kernel():
 def test_equal_rows_that_extend_differently():
     items = [{"a": 1, "flags": "-g"}, {"a": 1}]
     with pytest.raises(InputError, match="two equal rows differ in their flags") as caught:
-        variants(spec(CPU), rows_from_code(items, "m:f"))
+        variants(spec(CPU), rows_from_code(enumerate(items, 1), "m:f"))
     assert caught.value.fields["first"] == "m:f row 1"

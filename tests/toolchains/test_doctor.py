@@ -11,6 +11,7 @@ import pytest
 
 from aot_build.digest import file_digest
 from aot_build.doctor import Finding, examine
+from aot_build.toolchains import rocm
 
 
 def finding(tool: str, **env: str) -> Finding:
@@ -56,6 +57,25 @@ def test_the_tracer_is_tried(tmp_path: Path) -> None:
     assert finding("tracer").where
     lacking = finding("tracer", PATH=str(tmp_path), CC="", CXX="")
     assert not lacking.where and "no C compiler" in lacking.costs
+
+
+def test_what_flydsl_links_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("USUAL", "VERSIONED", "SHARED_BITCODE"):
+        monkeypatch.setattr(rocm, name, str(tmp_path / "none"))
+    old = tmp_path / "ld.lld"
+    old.write_text("#!/bin/sh\necho LLD 14.0.6\n")
+    old.chmod(0o755)
+    env = {"PATH": str(tmp_path), "ROCM_PATH": ""}
+    lines = "\n".join((*finding("ld.lld", **env).lines(), *finding("bitcode", **env).lines()))
+    assert (
+        f"missing  ld.lld: no `flydsl` kernels: LLVM 19 or newer links them; too old: {old}"
+        in lines
+    )
+    assert "install: apt-get install lld-19" in lines
+    assert "install: apt-get install rocm-device-libs" in lines
+    old.write_text("#!/bin/sh\necho LLD 19.1.7\n")
+    found = finding("ld.lld", **env)
+    assert (found.where, found.version) == (str(old), "19.1.7")
 
 
 def test_as_json() -> None:

@@ -34,13 +34,18 @@ HARMLESS = ("ldconfig",)
 _OPTION = re.compile(r"^(?:@|-[A-Za-z]|-isystem|-iquote|-idirafter|-include)(?=/)")
 
 
-def trespasses(order: WorkOrder, seen: Observed) -> tuple[Trespass, ...]:
-    """Sorted."""
+def trespasses(
+    order: WorkOrder, seen: Observed, variables: Iterable[str] = ()
+) -> tuple[Trespass, ...]:
+    """Sorted. A file that a variable names, one of those that were looked up, was named by whoever
+    started the build."""
     own = nobodys(order)
     given = (*own, *order.roots.values(), *order.import_roots, *_declared(order))
     readable = (*_standing(), *_folders(given))
     writable = _folders(own)
-    found = [Trespass(READS, p) for p in seen.read | seen.listed if not _inside(p, readable)]
+    named = {word for name in variables for word in os.environ.get(name, "").split(os.pathsep)}
+    read = (seen.read | seen.listed) - named
+    found = [Trespass(READS, p) for p in read if not _inside(p, readable)]
     found += [Trespass(WRITES, p) for p in seen.written if not _inside(p, writable)]
     blind = {path for path in seen.untraceable if os.path.basename(path) not in HARMLESS}
     found += [Trespass(RUNS, path) for path in (*blind, *([""] if seen.strays else []))]

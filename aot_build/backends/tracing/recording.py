@@ -104,7 +104,7 @@ class Recording:
         listen(None)
         seen = self._watch.observed() or Observed()
         as_text = seen.read | {p for p, times in self._opened.items() if times > 1}
-        told = trespasses(self._order, self._with_own(seen))
+        told = trespasses(self._order, self._with_own(seen), self._variables)
         used = IMPRINTS.used(self._packages)
         self._add_imprints(used)
         seen = self._with_own(seen)

@@ -48,7 +48,7 @@ class Capture:
 
         def noted(function: Any, key: Any, signature: Any, device: Any, constants: Any,
                   options: Any, attrs: Any, warmup: bool) -> None:  # fmt: skip
-            capture._note(function, signature, constants, options, attrs)
+            capture.note(function, signature, constants, options, attrs)
 
         def benched(tuner: Any, *args: Any, config: Any, **meta: Any) -> Any:
             # An instance's own way to measure would measure.
@@ -105,17 +105,22 @@ class Capture:
             )
         return kept
 
-    def _note(
+    def launch(
         self, function: Any, signature: Any, constants: Any, options: Any, attrs: Any
-    ) -> None:
-        launch = {
+    ) -> dict[str, Any]:
+        """A launch as data; see signature.py. Raises InputError."""
+        return {
             "function": function_name(function),
             "signature": [[name, _listed(kind)] for name, kind in signature.items()],
             "constants": [[list(path), self._data(v)] for path, v in sorted(constants.items())],
             "attrs": [[list(path), _listed(found)] for path, found in sorted(attrs.items())],
             "options": {n: v for n, v in vars(options).items() if n not in MACHINES_OWN},
+            "constexprs": [function.arg_names[index] for index in function.constexprs],
         }
-        launch["constexprs"] = [function.arg_names[index] for index in function.constexprs]
+
+    def note(self, function: Any, signature: Any, constants: Any, options: Any, attrs: Any) -> None:
+        """Told of each launch that Triton would compile."""
+        launch = self.launch(function, signature, constants, options, attrs)
         making = making_of(function)
         identity = json.dumps([launch, making], sort_keys=True)
         known = self._launches.get(identity)
@@ -133,7 +138,7 @@ class Capture:
                 "making": making,
                 "source": function.cache_key,
                 "functions": {function_name(f): f.cache_key for f in passed},
-                "defaults": _defaults(options),
+                "defaults": defaults_of(options),
                 **choice,
             }
             self._launches[identity] = known
@@ -189,7 +194,7 @@ def making_of(function: Any) -> str:
     return key_digest((function_name(function), function.cache_key, told))
 
 
-def _defaults(options: Any) -> list[str]:
+def defaults_of(options: Any) -> list[str]:
     """Names of the options that the launch left at the target's default."""
     from triton.compiler import make_backend
     from triton.runtime.driver import driver

@@ -44,7 +44,7 @@ def captured(variants: tuple[Variant, ...], findings: Mapping[str, Any]) -> tupl
     names, ambiguous = _names(findings), _ambiguous(findings)
     for launch in findings["launches"]:
         made_by = [variants[number] for number in launch["rows"]]
-        row = tuple(sorted(_columns(launch, names[launch["making"]])))
+        row = tuple(sorted(columns_of(launch, names[launch["making"]])))
         first = dataclasses.replace(made_by[0], row=row)
         # As JSON: to Python 1, 1.0 and True are one.
         told = as_text([list(column) for column in row])
@@ -140,7 +140,7 @@ def _keyed(
     return (*keyed, ("making", making), *made_by)
 
 
-def _columns(launch: Mapping[str, Any], function: str) -> Iterator[tuple[str, Value]]:
+def columns_of(launch: Mapping[str, Any], function: str) -> Iterator[tuple[str, Value]]:
     """A launch as a declaration would write it: `X=*bf16:16, n=i32:16, BLOCK=4096, num_warps=8`."""
     content = launch["launch"]
     names = [name for name, _ in content["signature"]]

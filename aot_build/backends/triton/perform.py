@@ -57,18 +57,13 @@ def _set_up(order: WorkOrder, *, fusion: bool) -> None:
 
 def _describe(order: WorkOrder) -> WorkReport:
     def ask(found: Any) -> dict[str, Any]:
-        function = _jit_function(found, str(dict(order.action.params)["source"]))
+        function = jit_function(found, str(dict(order.action.params)["source"]))
         try:
             program = as_text(program_of([function]))
         except NotData:
             program = ""
         return {
-            "function": {
-                "name": function_name(function),
-                "parameters": [_parameter(p) for p in function.params],
-                "options": _option_names(order.action.target),
-                "defaults": {"debug": True} if function.debug else {},
-            },
+            "function": described(function, order.action.target),
             "program": program,
             "source": function.cache_key,
         }
@@ -76,7 +71,17 @@ def _describe(order: WorkOrder) -> WorkReport:
     return _analyse(order, ask)
 
 
-def _jit_function(found: Any, source: str) -> Any:
+def described(function: Any, target: str) -> dict[str, Any]:
+    """What a JIT function takes; see signature.Function."""
+    return {
+        "name": function_name(function),
+        "parameters": [_parameter(p) for p in function.params],
+        "options": _option_names(target),
+        "defaults": {"debug": True} if function.debug else {},
+    }
+
+
+def jit_function(found: Any, source: str) -> Any:
     """The JIT function itself, out of what decorates it. Raises InputError."""
     from triton.runtime.jit import JITFunction
 

@@ -1,0 +1,1 @@
+"""Kernels that a pool of the project's own used to compile."""
