@@ -1,5 +1,6 @@
 """What every operation asks of its tensors."""
 
+from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -13,9 +14,19 @@ def check(operation: str, **tensors: torch.Tensor) -> None:
 
     Raises TypeError for what is no such tensor, ValueError for one that requires a gradient.
     """
+    check_places(operation, **tensors)
+    dtypes = {tensor.dtype for tensor in tensors.values()}
+    if len(dtypes) > 1 or not dtypes <= DTYPES.keys():
+        given = ", ".join(f"{name}: {tensor.dtype}" for name, tensor in tensors.items())
+        known = ", ".join(map(str, DTYPES))
+        raise TypeError(f"{operation}: tensors have to share one dtype of {known}; got {given}")
+
+
+def check_places(operation: str, **tensors: torch.Tensor) -> None:
+    """Check that all are plain tensors, on one CPU or GPU; as `check`, but for dtypes."""
     # What is no tensor is refused below, in its turn.
     first: Any = next(iter(tensors.values()))
-    dtype, device = getattr(first, "dtype", None), getattr(first, "device", None)
+    device = getattr(first, "device", None)
     for name, tensor in tensors.items():
         if not isinstance(tensor, torch.Tensor):
             raise TypeError(f"{operation}: {name} is a {type(tensor).__name__}, not a torch.Tensor")
@@ -25,8 +36,6 @@ def check(operation: str, **tensors: torch.Tensor) -> None:
                 f"{operation}: {name} is a {tensor.layout} tensor on {tensor.device};"
                 " only dense tensors, all on the CPU or all on one GPU, are supported"
             )
-        if tensor.dtype is not dtype or dtype not in DTYPES:
-            raise TypeError(_dtypes(operation, tensors))
         if tensor.requires_grad and torch.is_grad_enabled():
             raise ValueError(
                 f"{operation}: {name} requires a gradient, which this kernel does not give;"
@@ -34,7 +43,10 @@ def check(operation: str, **tensors: torch.Tensor) -> None:
             )
 
 
-def _dtypes(operation: str, tensors: dict[str, torch.Tensor]) -> str:
-    given = ", ".join(f"{name}: {getattr(t, 'dtype', type(t))}" for name, t in tensors.items())
-    known = ", ".join(map(str, DTYPES))
-    return f"{operation}: tensors have to share one dtype of {known}; got {given}"
+def check_dtype(
+    operation: str, name: str, found: torch.dtype, known: Collection[torch.dtype]
+) -> None:
+    """Check one dtype. Raises TypeError, naming those that there are."""
+    if found not in known:
+        listed = ", ".join(map(str, known))
+        raise TypeError(f"{operation}: {name} has to be of {listed}; got {found}")

@@ -33,14 +33,13 @@ def target(
     torch = pytest.importorskip("torch")
     if request.param != "cpu" and torch.backends.cpu.get_cpu_capability() == "DEFAULT":
         pytest.skip(f"this CPU cannot run {request.param}")
-    from aot_kernels.cpu import gemm, rmsnorm
+    from aot_kernels.cpu import chunk_gdn_h, gemm, gemm_a8w8, rmsnorm
 
     def select(name: str, device: object = None, **row: Any) -> Any:
         return shipped.get(name, target=request.param, **row)
 
     monkeypatch.setattr(shipped, "select", select)
-    request.addfinalizer(gemm._variant.cache_clear)
-    request.addfinalizer(rmsnorm._variant.cache_clear)
-    gemm._variant.cache_clear()
-    rmsnorm._variant.cache_clear()
+    for module in (chunk_gdn_h, gemm, gemm_a8w8, rmsnorm):
+        request.addfinalizer(module._variant.cache_clear)
+        module._variant.cache_clear()
     return str(request.param)

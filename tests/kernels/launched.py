@@ -11,8 +11,18 @@ import sys
 
 import torch
 import triton
-from aot_kernels import add_rmsnorm, gemm, rmsnorm
+from aot_kernels import (
+    add_rmsnorm,
+    chunk_gdn_h,
+    gemm,
+    gemm_a8w8,
+    grouped_moe,
+    moe,
+    rmsnorm,
+)
 from aot_kernels.gpu import variants
+from aot_kernels.gpu.gemm_a8w8 import BYTES
+from aot_kernels.tensors import DTYPES as FLOATS
 
 from tests import stub_driver
 from tests.kernels.rows import rows
@@ -20,7 +30,7 @@ from tests.kernels.rows import rows
 DTYPES = (torch.bfloat16, torch.float16, torch.float32)
 SHAPES = [
     (1, 1, 1), (1, 4096, 4096), (16, 16, 16), (7, 50, 77), (300, 1000, 64), (513, 512, 4096),
-    (4096, 48, 16), (2048, 2048, 33),
+    (4096, 48, 16), (2048, 2048, 33), (4096, 4096, 16),
 ]  # fmt: skip
 
 
@@ -45,6 +55,43 @@ def calls():
         x, weight = matrix(9, cols, dtype, layout), torch.empty(cols + 1, dtype=dtype)[1:]
         rmsnorm(x, weight)
         add_rmsnorm(x[:1], matrix(1, cols, dtype, "rows"), weight)
+    for tokens, topk, dim, inter in ((1, 1, 16, 16), (300, 2, 77, 33), (20, 3, 1024, 512)):
+        experts(tokens, topk, dim, inter)
+
+
+def experts(tokens, topk, dim, inter):
+    """In bf16, which alone is shipped."""
+    x = torch.empty(tokens, dim, dtype=torch.bfloat16)
+    w_up = torch.empty(4, 2 * inter, dim, dtype=torch.bfloat16)
+    w_down = torch.empty(4 * dim * inter + 1, dtype=torch.bfloat16)[1:].view(4, dim, inter)
+    ids = torch.zeros(tokens, topk, dtype=torch.int64)
+    moe(x, w_up, w_down, torch.zeros(tokens, topk), ids)
+    grouped_moe(x.expand(4, tokens, dim), w_up, w_down, torch.full((4,), tokens))
+
+
+def calls_of_a8w8(target):
+    kinds = {(row["dtype"], row["out"]) for at, row in rows("gpu_gemm_a8w8") if at == target}
+    for (dtype, name), (out, kind), (m, n, k) in itertools.product(
+        BYTES.items(), FLOATS.items(), [(1, 16, 32), (16, 2048, 4096), (2048, 1024, 128)]
+    ):
+        if (name, kind) in kinds:
+            a, b = torch.empty(m, k + 3, dtype=dtype)[:, 3:], torch.empty(n * k + 1, dtype=dtype)
+            scales, bias = torch.empty(m + 1)[1:], torch.empty(n, dtype=out)
+            gemm_a8w8(a, b[1:].view(n, k), scales, torch.empty(n), bias if m == 1 else None, out)
+
+
+def calls_of_gdn():
+    for batches, heads, snapshot in itertools.product(
+        (1, 100), (1, 3), (torch.bfloat16, torch.float32)
+    ):
+        k = torch.empty(batches, 70, 2, 128, dtype=torch.bfloat16)
+        w = torch.empty(batches, 70, 2 * heads, 128, dtype=torch.bfloat16)
+        g = torch.empty(batches, 70, 2 * heads)
+        chunk_gdn_h(k, w, w, g, snapshot_dtype=snapshot)
+        h0 = torch.empty(batches * 2 * heads * 128 * 128 + 1)[1:].view(batches, -1, 128, 128)
+        chunk_gdn_h(k, w, w.mT.contiguous().mT, g, h0, True, snapshot_dtype=snapshot)
+        ends = torch.tensor([0, 5, 70])
+        chunk_gdn_h(k[:1], w[:1], w[:1], g[:1], None, True, ends, snapshot_dtype=snapshot)
 
 
 def main():
@@ -52,7 +99,7 @@ def main():
     stub_driver.plug_in(target)
     # What a build left here would serve the launches.
     sys.modules["aot_kernels._aot"] = None
-    variants._shipped = lambda name, device: [
+    variants.all_shipped = lambda name, device: [
         variants.Variant(row) for built_for, row in rows(name) if built_for == target
     ]
     found = set()
@@ -67,6 +114,8 @@ def main():
 
     triton.knobs.runtime.jit_cache_hook = note
     calls()
+    calls_of_a8w8(target)
+    calls_of_gdn()
     print(json.dumps([json.loads(text) for text in sorted(found)]))
 
 

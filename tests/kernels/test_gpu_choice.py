@@ -117,7 +117,10 @@ class Recorder:
         self.launches.append((grid, arguments))
 
 
-TYPES = {"*bf16": torch.bfloat16, "*fp16": torch.float16, "*fp32": torch.float32}
+TYPES = {
+    "*bf16": torch.bfloat16, "*fp16": torch.float16, "*fp32": torch.float32, "*i8": torch.int8,
+    "*i32": torch.int32, "*fp8e4nv": torch.float8_e4m3fn, "*fp8e4b8": torch.float8_e4m3fnuz,
+}  # fmt: skip
 
 
 def check_launch(launch, kernel, row):

@@ -1,10 +1,6 @@
 """The Triton kernels against float64, in Triton's interpreter, with every row's tile."""
 
 import itertools
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,8 +10,8 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("triton")
 
-import aot_kernels
 
+from tests.kernels.interpreting import interpreting
 from tests.kernels.rows import label, tiles
 
 SCRIPT = Path(__file__).with_name("interpreted.py")
@@ -32,25 +28,8 @@ pytestmark = [pytest.mark.torch, pytest.mark.triton]
 @pytest.fixture(scope="module")
 def interpreter() -> Iterator[Callable[[dict[str, Any]], dict[str, Any]]]:
     """Runs a case in a process that interprets kernels."""
-    roots = os.pathsep.join([str(Path(aot_kernels.__file__).parents[1]), *sys.path])
-    process = subprocess.Popen(
-        [sys.executable, "-W", "error", str(SCRIPT)],
-        env={**os.environ, "PYTHONPATH": roots},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdin is not None and process.stdout is not None
-    stdin, stdout = process.stdin, process.stdout
-
-    def run(case: dict[str, Any]) -> dict[str, Any]:
-        print(json.dumps(case), file=stdin, flush=True)
-        found: dict[str, Any] = json.loads(stdout.readline())
-        return found
-
-    with process:
+    with interpreting(SCRIPT) as run:
         yield run
-        stdin.close()
 
 
 @pytest.fixture

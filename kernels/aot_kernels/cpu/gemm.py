@@ -24,7 +24,7 @@ def _variant(dtype: str, bias: bool, skinny: bool) -> Callable[..., None]:
 
 
 def gemm(a: torch.Tensor, b: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-    """`a @ b + bias`, of tensors that were checked: see `aot_kernels.operations.gemm`.
+    """`a @ b + bias`, of tensors that were checked: see `aot_kernels.operations.gemm.gemm`.
 
     Copies neither a nor b, whatever their strides.
     """

@@ -21,7 +21,7 @@ def _variant(dtype: str, cols: int) -> Callable[..., None]:
 
 
 def rmsnorm(x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
-    """The norm of tensors that were checked: see `aot_kernels.operations.rmsnorm`."""
+    """The norm of tensors that were checked: see `aot_kernels.operations.norm.rmsnorm`."""
     y = x.new_empty(x.shape)
     if y.numel() == 0:
         return y

@@ -38,3 +38,9 @@ def aligned(matrix: torch.Tensor, rows: int, cols: int) -> tuple[torch.Tensor, i
 def aligned_vector(vector: torch.Tensor, size: int) -> torch.Tensor:
     """A vector of at most `size` elements as one of that size, copied as a matrix is."""
     return aligned(vector[None], 1, size)[0][0]
+
+
+def aligned_tensor(tensor: torch.Tensor) -> torch.Tensor:
+    """A tensor as a contiguous and aligned one, copied unless it is."""
+    found = tensor.resolve_neg().contiguous()
+    return found.clone() if found.data_ptr() % ALIGNMENT else found

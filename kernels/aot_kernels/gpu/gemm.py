@@ -16,6 +16,8 @@ GEMM = Kernel(
     "aot_kernels.triton.gemm:gemm",
     spare=((("TRANS_B", True), *SPARE), (("TRANS_B", False), *SPARE)),
 )
+TUNED = Kernel("gpu_gemm_tuned", GEMM.source)
+"""The same, by rows of tuned tables."""
 SUM = Kernel("gpu_gemm_sum", "aot_kernels.triton.gemm:gemm_sum")
 
 SPLITS = (1, 2, 4, 8, 16)
@@ -38,7 +40,7 @@ class Plan:
 
 
 def gemm(a: torch.Tensor, b: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-    """`a @ b + bias`, of tensors that were checked: see `aot_kernels.operations.gemm`."""
+    """`a @ b + bias`, of tensors that were checked: see `aot_kernels.operations.gemm.gemm`."""
     (m, k), n = a.shape, b.shape[1]
     if max(n, k) >= LONGEST:
         raise ValueError(f"gemm: K and N have to be below {LONGEST}; got K = {k}, N = {n}")
@@ -55,9 +57,9 @@ def plan_for(
     device: torch.device, dtype: str, by_columns: bool, shape: tuple[int, int, int]
 ) -> Plan:
     """The cheapest variant for (M, N, K), of those that take B as it lies if there are any."""
-    found = GEMM.variants(device, dtype)
+    found = (*GEMM.variants(device, dtype), *TUNED.shipped(device, dtype))
     fit = [v for v in found if v.row["TRANS_B"] == by_columns] or list(found)
-    tile, splits = choose(fit, shape, _processors(device))
+    tile, splits = choose(fit, shape, processors_of(device))
     if splits == 1:
         return Plan(tile)
     sums = SUM.shipped(device, dtype)
@@ -88,9 +90,9 @@ def cost(variant: Variant, splits: int, shape: tuple[int, int, int], processors:
     """
     m, n, k = shape
     bm, bn, bk = (int(variant.row[name]) for name in ("BM", "BN", "BK"))
-    programs = _ceil(m, bm) * _ceil(n, bn) * splits
-    depth = _ceil(_ceil(k, bk), splits) * bk
-    product = _ceil(programs, processors) * depth * (bm * bn + LOAD * (bm + bn))
+    programs = ceil_div(m, bm) * ceil_div(n, bn) * splits
+    depth = ceil_div(ceil_div(k, bk), splits) * bk
+    product = ceil_div(programs, processors) * depth * (bm * bn + LOAD * (bm + bn))
     if splits == 1:
         return product
     return product + LAUNCH + 4 * LOAD * splits * m * n / processors
@@ -111,7 +113,7 @@ def multiply(
         bias = aligned_vector(bias, n)
     c = a.new_empty((m, width))
     parts = None if plan.splits == 1 else c.new_empty((plan.splits, m, width), dtype=torch.float32)
-    tiles = _ceil(m, plan.tile.row["BM"]) * _ceil(n, plan.tile.row["BN"])
+    tiles = ceil_div(m, plan.tile.row["BM"]) * ceil_div(n, plan.tile.row["BN"])
     # What is not read or written is passed as a pointer of the type that was compiled.
     plan.tile.launch(GEMM.function, a.device, (tiles, plan.splits), {
         "a": a, "b": b, "c": c, "bias": c if bias is None else bias,
@@ -120,34 +122,37 @@ def multiply(
         "splits": plan.splits, "with_bias": int(bias is not None),
     })  # fmt: skip
     if parts is not None:
-        _add_up(parts, c, bias, n, plan.sum)
+        add_up(parts, c, bias, n, plan.sum)
     return c if width == n else c[:, :n].contiguous()
 
 
-def _add_up(
+def add_up(
     parts: torch.Tensor,
     c: torch.Tensor,
     bias: torch.Tensor | None,
     n: int,
     variant: Variant | None,
 ) -> None:
+    """C, as wide as its parts, becomes their sum, plus the bias."""
     if variant is None:
         sums = parts.sum(0)
         if bias is not None:
             sums[:, :n] += bias
         c.copy_(sums)
         return
-    variant.launch(SUM.function, c.device, (_ceil(c.numel(), variant.row["BLOCK"]), 1), {
+    variant.launch(SUM.function, c.device, (ceil_div(c.numel(), variant.row["BLOCK"]), 1), {
         "parts": parts, "c": c, "bias": c if bias is None else bias, "size": c.numel(), "N": n,
         "c_row": c.shape[1], "splits": len(parts), "with_bias": int(bias is not None),
     })  # fmt: skip
 
 
-def _processors(device: torch.device) -> int:
+def processors_of(device: torch.device) -> int:
+    """Multiprocessors or compute units."""
     if device.type != "cuda":
         return 1
     return int(torch.cuda.get_device_properties(device).multi_processor_count)
 
 
-def _ceil(size: int, step: int) -> int:
+def ceil_div(size: int, step: int) -> int:
+    """How many steps cover a size."""
     return -(-size // step)

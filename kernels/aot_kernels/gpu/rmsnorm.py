@@ -20,7 +20,7 @@ def rmsnorm(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The norm, and what it is the norm of, of tensors that were checked.
 
-    See `aot_kernels.operations.rmsnorm` and `add_rmsnorm`. Without a residual the second is `x`.
+    See `aot_kernels.operations.norm`. Without a residual the second is `x`.
     """
     if x.numel() == 0:
         return x.new_empty(x.shape), x.new_empty(x.shape)

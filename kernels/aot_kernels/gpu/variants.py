@@ -12,6 +12,8 @@ import torch
 
 FUSION = {"enable_fp_fusion": True}
 """As it was compiled with; said, because Triton's default differs between versions."""
+TYPES = frozenset({"dtype", "out", "snapshot", "state"})
+"""Columns that say of what type tensors are, and so stand in signatures alone."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +34,7 @@ class Variant:
             if function is None:
                 _loaded(self.artifact, device).launch(grid, **arguments)
             else:
-                constants = {name: v for name, v in self.row.items() if name != "dtype"}
+                constants = {name: v for name, v in self.row.items() if name not in TYPES}
                 function[grid](**arguments, **constants, **FUSION)
 
 
@@ -46,24 +48,26 @@ class Kernel:
     spare: tuple[tuple[tuple[str, Any], ...], ...] = ()
     """Rows that any GPU can run, for one that nothing is shipped for."""
 
-    def shipped(self, device: torch.device, dtype: str) -> tuple[Variant, ...]:
-        """Those of one dtype that are shipped for the device."""
-        return tuple(v for v in _shipped(self.name, device) if v.row["dtype"] == dtype)
+    def shipped(self, device: torch.device, dtype: str, **columns: Any) -> tuple[Variant, ...]:
+        """Those of one dtype, and of these columns, that are shipped for the device."""
+        wanted = {"dtype": dtype, **columns}.items()
+        return tuple(v for v in all_shipped(self.name, device) if wanted <= v.row.items())
 
-    def variants(self, device: torch.device, dtype: str) -> tuple[Variant, ...]:
+    def variants(self, device: torch.device, dtype: str, **columns: Any) -> tuple[Variant, ...]:
         """Those that are shipped, or the spare ones where none is.
 
         Raises `_aot.KernelNotFound` where none is shipped, and Triton is not installed or may not
         compile (`AOT_RUNTIME=strict`).
         """
-        found = self.shipped(device, dtype)
+        found = self.shipped(device, dtype, **columns)
         if found:
             return found
         aot = _aot()
         if self.function is None or (aot is not None and aot.strict()):
             # Both raise, and say what is missing.
-            import_module("triton") if aot is None else aot.select(self.name, device, dtype=dtype)
-        return tuple(Variant({"dtype": dtype, **dict(row)}) for row in self.spare)
+            wanted = {"dtype": dtype, **columns}
+            import_module("triton") if aot is None else aot.select(self.name, device, **wanted)
+        return tuple(Variant({"dtype": dtype, **columns, **dict(row)}) for row in self.spare)
 
     @property
     def function(self) -> Any:
@@ -72,7 +76,7 @@ class Kernel:
 
 
 @cache
-def _shipped(name: str, device: torch.device) -> tuple[Variant, ...]:
+def all_shipped(name: str, device: torch.device) -> tuple[Variant, ...]:
     """All that is shipped and the device can run, best target first."""
     aot = _aot()
     if aot is None:

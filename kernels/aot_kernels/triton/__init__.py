@@ -7,7 +7,7 @@ Importing this package makes launches of its functions find what was shipped for
 from importlib import import_module
 
 try:
-    import_module("aot_kernels._aot").install()
+    import_module("aot_kernels._aot").install("triton")
 except ModuleNotFoundError as error:
     # A source tree in which nothing was built: Triton compiles.
     if error.name != "aot_kernels._aot":

@@ -1,0 +1,1 @@
+"""What `bench/drivers.py` measures, and where."""

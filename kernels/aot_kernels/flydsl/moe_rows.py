@@ -1,0 +1,252 @@
+# mypy: ignore-errors
+"""The kernels of a mixture of experts: rows times the weights of their expert, and the last sum.
+
+What one is compiled for is a `Plan`. Numbers of tokens, experts and choices, blocks that were
+sorted together, the order of tiles and the size of the grid are arguments. Blocks take tiles until
+none is left, so that a grid of any size is right.
+
+`expert_rows` is long: only in a kernel itself are loops loops, and not unrolled.
+"""
+
+from typing import NamedTuple
+
+import flydsl.compiler as flyc
+import flydsl.expr as fx
+from flydsl.expr import const_expr, gpu, range_constexpr
+
+from aot_kernels.flydsl.moe_memory import buffer, load, put, shared, store, uniform
+from aot_kernels.flydsl.moe_tile import (
+    BITS,
+    STEP,
+    activated,
+    add_waves,
+    load_scales,
+    load_weights,
+    multiply_slab,
+    store_row,
+    sums_of,
+    swizzled,
+)
+
+DIES = 8
+"""Dies of a gfx942 or gfx950, each with a second-level cache; they get blocks in turn."""
+FAR = 0x7FFFFFFF
+"""As many bytes as a buffer may have whose size nobody tells."""
+
+
+class Plan(NamedTuple):
+    """What a kernel is compiled for."""
+
+    arch: str
+    """gfx942 or gfx950."""
+    stage: str
+    """up or down."""
+    a: str
+    """Type of x: bf16 (and of the weights), or fp8 or fp4 with weights in fp4, both scaled."""
+    out: str
+    """Type of the result: bf16, or fp8 or fp4 with scales."""
+    n: int
+    """Columns of the result."""
+    k: int
+    """Columns of x."""
+    gate: tuple[float, ...]
+    """What joins gate and up, see `aot_kernels.gated`; nothing in stage 2."""
+    tile_m: int
+    columns: int
+    """Columns of the result in a tile."""
+    tile_k: int
+    interleaved: bool
+    """16 gate rows of the weights, 16 up rows and so on, instead of all gate rows first."""
+    n_waves: int
+    k_waves: int
+    """Waves that share a tile's columns; its sums."""
+    policy: int
+    """Of loads of weights: 0 cached, 2 not."""
+
+
+@flyc.kernel
+def expert_rows(
+    x: fx.Int64,
+    x_scale: fx.Int64,
+    w: fx.Int64,
+    w_scale: fx.Int64,
+    ids: fx.Int64,
+    experts: fx.Int64,
+    used: fx.Int64,
+    factors: fx.Int64,
+    y: fx.Int64,
+    y_scale: fx.Int64,
+    x_rows: fx.Int32,
+    slots: fx.Int32,
+    topk: fx.Int32,
+    sort_block: fx.Int32,
+    together: fx.Int32,
+    plan: fx.Constexpr[tuple],
+):
+    plan = Plan(*plan)
+    sides = 2 if plan.stage == "up" else 1
+    weight_kind = "bf16" if plan.a == "bf16" else "fp4"
+    scaled = plan.a != "bf16"
+    steps = plan.tile_k // STEP[plan.a]
+    slabs = plan.k // plan.tile_k // plan.k_waves
+    x_bytes, w_bytes = plan.k * BITS[plan.a] // 8, plan.k * BITS[weight_kind] // 8
+    slab_x, slab_w = plan.tile_k * BITS[plan.a] // 8, plan.tile_k * BITS[weight_kind] // 8
+    ms, ns = plan.tile_m // 16, plan.columns // plan.n_waves // 16
+    half = plan.k_waves * plan.tile_m * slab_x
+    sums_size = 0 if plan.k_waves == 1 else threads(plan) * ms * ns * sides * 16
+    y_bytes = plan.n * BITS[plan.out] // 8
+
+    thread = fx.Int32(fx.thread_idx.x)
+    lane, wave = thread % 64, uniform(thread // 64)
+    n_wave, k_wave = wave % plan.n_waves, wave // plan.n_waves
+    lds = shared(max(2 * half, sums_size))
+    id_buffer = buffer(ids, fx.Int64(FAR))
+    expert_buffer = buffer(experts, fx.Int64(FAR))
+    factor_buffer = buffer(factors, fx.Int64(slots) * 4)
+    x_buffer = buffer(x, fx.Int64(x_rows) * x_bytes)
+    x_scales = buffer(x_scale, fx.Int64(x_rows) * (plan.k // 32))
+    y_buffer = buffer(y, fx.Int64(slots) * y_bytes)
+    y_scales = buffer(y_scale, fx.Int64(slots) * (plan.n // 32))
+
+    tiles_n = plan.n // plan.columns
+    tiles_m = uniform(load(1, buffer(used, fx.Int64(4)), fx.Int32(0))) // plan.tile_m
+    tiles = tiles_m * tiles_n
+
+    for turn in range(fx.Int32(fx.block_idx.x), tiles, fx.Int32(fx.grid_dim.x)):
+        tile_m, tile_n = place(fx.Int32(turn), tiles_m, tiles_n, together)
+        first = tile_m * plan.tile_m
+        expert = uniform(load(1, expert_buffer, first // sort_block * 4))
+
+        # Weights of this expert: a buffer of its own, as all of them pass 4 GiB.
+        rows_of_expert = plan.n * sides
+        w_size = rows_of_expert * w_bytes
+        w_buffer = buffer(w + fx.Int64(expert) * w_size, fx.Int64(w_size))
+        w_scale_size = rows_of_expert * (plan.k // 32)
+        w_scales = buffer(w_scale + fx.Int64(expert) * w_scale_size, fx.Int64(w_scale_size))
+        column = tile_n * plan.columns + n_wave * (ns * 16)
+        w_rows = weight_rows(plan, column)
+
+        # Rows of x that this thread brings into LDS, and those whose scales and results it has.
+        places, sources = [], []
+        for row, wave_of, piece in pieces_of(plan, thread):
+            id = load(1, id_buffer, (first + row) * 4)
+            row_of_x = (id < slots).select(id // topk, x_rows)
+            sources.append(row_of_x * x_bytes + wave_of * slab_x + piece * 16)
+            places.append(wave_of * (plan.tile_m * slab_x) + swizzled(row, piece, slab_x))
+        found = [load(1, id_buffer, (first + m * 16 + lane % 16) * 4) for m in range(ms)]
+        scale_rows = [(id < slots).select(id // topk, x_rows) for id in found]
+
+        # The first slab, then always one ahead.
+        rows_next = [load(4, x_buffer, source) for source in sources]
+        for i in range_constexpr(len(places)):
+            put(lds, places[i], rows_next[i])
+        w_next = load_weights(w_buffer, w_rows, w_bytes, k_wave, slab_w, lane, plan.policy)
+        gpu.barrier()
+
+        zeros = [fx.Vector.filled(4, 0.0, fx.Float32) for _ in range(ms * ns * sides)]
+        count = len(zeros)
+        for slab, state in range(fx.Int32(0), fx.Int32(slabs), fx.Int32(1), init=[*zeros, *w_next]):
+            sums = [fx.Vector(each) for each in state[:count]]
+            w_now = [fx.Vector(each) for each in state[count:]]
+            slab = fx.Int32(slab)
+            mine = slab * plan.k_waves + k_wave
+            follows = (slab + 1 < slabs).select(slab + 1, slab)
+            x_far = follows * (plan.k_waves * slab_x)
+            rows_next = [load(4, x_buffer, source + x_far) for source in sources]
+            w_far = follows * plan.k_waves + k_wave
+            w_next = load_weights(w_buffer, w_rows, w_bytes, w_far, slab_w, lane, plan.policy)
+            of_w, of_x = [], []
+            if const_expr(scaled):
+                own = [row + lane % 16 for row in w_rows]
+                of_w = load_scales(w_scales, own, plan.k // 32, mine, steps)
+                of_x = load_scales(x_scales, scale_rows, plan.k // 32, mine, steps)
+                shift = lane // 16 * 8
+                of_w, of_x = [s.shrui(shift) for s in of_w], [s.shrui(shift) for s in of_x]
+
+            now = slab % 2 * half + k_wave * (plan.tile_m * slab_x)
+            sums = multiply_slab(plan, lds, now, w_now, of_w, of_x, sums, lane)
+            for i in range_constexpr(len(places)):
+                put(lds, (slab + 1) % 2 * half + places[i], rows_next[i])
+            gpu.barrier()
+            results = yield [*sums, *w_next]
+        sums = [fx.Vector(each) for each in results[:count]]
+
+        if const_expr(plan.k_waves > 1):
+            sums = add_waves(plan, lds, wave, n_wave, lane, sums)
+        # Rows that are padding, or another wave's to store, go past the end.
+        for m in range_constexpr(ms):
+            row = (found[m] < slots).select(found[m], slots)
+            row = (k_wave == 0).select(row, slots)
+            if const_expr(plan.stage == "up"):
+                made = [activated(plan.gate, *sums_of(plan, sums, m, n)) for n in range(ns)]
+            else:
+                factor = load(1, factor_buffer, row * 4).bitcast(fx.Float32)
+                factor = fx.Vector.filled(4, factor, fx.Float32)
+                made = [sums_of(plan, sums, m, n)[0] * factor for n in range(ns)]
+            store_row(plan, made, (y_buffer, y_scales), row, column, lane)
+        # The next tile's rows go where this one's sums may still be read.
+        gpu.barrier()
+
+
+def weight_rows(plan, column):
+    """Where in an expert's weights each 16 rows start that make a wave's columns: gate, then up."""
+    ns = plan.columns // plan.n_waves // 16
+    starts = [column + 16 * n for n in range(ns)]
+    if const_expr(plan.stage == "down"):
+        return starts
+    if const_expr(plan.interleaved):
+        return [2 * start + 16 * side for side in range(2) for start in starts]
+    return [start + plan.n * side for side in range(2) for start in starts]
+
+
+def pieces_of(plan, thread):
+    """Row, wave and place in a row of the pieces of 16 bytes that a thread copies in a slab.
+
+    Threads that are left over copy what others do.
+    """
+    in_row = plan.tile_k * BITS[plan.a] // 8 // 16
+    pieces, found = plan.k_waves * plan.tile_m * in_row, []
+    for i in range_constexpr(max(1, pieces // threads(plan))):
+        number = (thread + i * threads(plan)) % pieces
+        row = number // in_row
+        found.append((row % plan.tile_m, row // plan.tile_m, number % in_row))
+    return found
+
+
+def threads(plan):
+    """Threads of a block."""
+    return 64 * plan.n_waves * plan.k_waves
+
+
+def place(turn, tiles_m, tiles_n, together):
+    """Where a turn's tile lies, down and across; each exactly once.
+
+    With `together` above 0, neighbours in time on one die share that many rows of tiles, so that
+    what they read of the weights stays in its cache. The order of blocks on dies is AMD's.
+    """
+    tiles = tiles_m * tiles_n
+    die, rest = turn % DIES, tiles % DIES
+    moved = die * (tiles // DIES) + (die < rest).select(die, rest) + turn // DIES
+    turn = (together > 0).select(moved, turn)
+    group = (together > 0).select(together, fx.Int32(1))
+    first = turn // (group * tiles_n) * group
+    left = tiles_m - first
+    rows = (left < group).select(left, group)
+    inside = turn % (group * tiles_n)
+    return uniform(first + inside % rows), uniform(inside // rows)
+
+
+@flyc.kernel
+def add_choices(
+    y: fx.Int64, total: fx.Int64, tokens: fx.Int32, topk: fx.Int32, n: fx.Constexpr[int]
+):
+    number = fx.Int32(fx.block_idx.x) * 256 + fx.Int32(fx.thread_idx.x)
+    token, column = number // (n // 8), number % (n // 8) * 8
+    source = buffer(y, fx.Int64(tokens) * fx.Int64(topk) * (n * 2))
+    target = buffer(total, fx.Int64(tokens) * (n * 2))
+    zeros = fx.Vector.filled(8, 0.0, fx.Float32)
+    for choice, state in range(fx.Int32(0), topk, fx.Int32(1), init=[zeros]):
+        row = token * topk + fx.Int32(choice)
+        part = load(4, source, row * (n * 2) + column * 2).bitcast(fx.BFloat16)
+        results = yield [fx.Vector(state[0]) + part.to(fx.Float32)]
+    store(fx.Vector(results).to(fx.BFloat16).bitcast(fx.Int32), target, number * 16)

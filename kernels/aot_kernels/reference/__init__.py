@@ -1,0 +1,1 @@
+"""What every operation computes, in plain torch and float64: to compare with, not to run."""
