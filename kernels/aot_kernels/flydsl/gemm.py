@@ -15,19 +15,7 @@ memory that is cleared before.
 import flydsl.compiler as flyc
 import flydsl.expr as fx
 
-from aot_kernels.flydsl.memory import (
-    FAR,
-    await_copies,
-    buffer,
-    fetch,
-    finish,
-    hold_b,
-    keep_b,
-    read_b,
-    run_of,
-    smaller,
-    store,
-)
+from aot_kernels.flydsl.memory import FAR, buffer, run_of, shared, smaller, store
 from aot_kernels.flydsl.product import (
     chunk_numbers,
     extras,
@@ -39,11 +27,12 @@ from aot_kernels.flydsl.product import (
     part_places,
     place_of,
     places_of,
-    put,
+    put_result,
     sums_of,
     target_of,
     waves_of,
 )
+from aot_kernels.flydsl.stages import await_copies, fetch, finish, hold_b, keep_b, read_b
 from aot_kernels.flydsl.tile import (
     ELEMENT_BYTES,
     FIXED_A8W8,
@@ -71,7 +60,7 @@ def multiply_tiles(
     # Tiles are reached from their own corners: offsets of threads fit 32 bits.
     a_tile = buffer(tile.arch, a, fx.Int64(down) * (tile.BM * row), fx.Int64(left) * row)
     b_tile = buffer(tile.arch, b, fx.Int64(across) * (tile.BN * row), tile.BN * row)
-    local = fx.SharedAllocator().allocate(fx.Array[fx.Int32, local_bytes(tile) // 4, 16]).peek().ptr
+    local = shared(local_bytes(tile))
 
     ways = [(a_tile, tile.BM), (b_tile, tile.BN)] if tile.B_LDS else [(a_tile, tile.BM)]
     steps, ahead = tile.K // tile.BK // tile.SPLIT, max(tile.STAGES - 1, 1)
@@ -103,14 +92,15 @@ def multiply_tiles(
     if fx.const_expr(tile.WK > 1):
         fx.gpu.barrier()
         if wave_k > 0:
-            leave(sums, part_places(tile, local, wave_k, lane, wave_m, wave_n))
+            leave(local, sums, part_places(tile, wave_k, lane, wave_m, wave_n))
         fx.gpu.barrier()
         for other in fx.range_constexpr(1, tile.WK):
-            gather(tile, sums, part_places(tile, local, other, lane, wave_m, wave_n))
+            gather(tile, local, sums, part_places(tile, other, lane, wave_m, wave_n))
     target = target_of(tile, c, parts, M, (down, across), left)
     extra = extras(tile, bias, row_scale, column_scale, (down, across), left)
     first = wave_n * (tile.BN // tile.WN) + lane // 16 * length(tile)
-    put(tile, sums, target, extra, rows, first, (wave_k > 0).select(fx.Int32(FAR), fx.Int32(0)))
+    hidden = (wave_k > 0).select(fx.Int32(FAR), fx.Int32(0))
+    put_result(tile, sums, target, extra, rows, first, hidden)
 
 
 @flyc.kernel

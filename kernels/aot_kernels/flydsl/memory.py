@@ -1,7 +1,7 @@
-"""How the threads of a block move elements: buffers in global memory, stages in local memory.
+"""Memory as the kernels here see it: buffers of bytes in global memory, words in local memory.
 
-A row of a stage is stored in chunks of 16 bytes whose order depends on the row, so that the lanes
-of a wave, which read the same chunk of 16 rows, reach all banks of local memory.
+Loads past a buffer's end give 0, stores past it are dropped: so rows that are padding are read and
+written without a branch. Offsets are bytes and below 4 GiB, as the hardware counts them.
 
 FlyDSL's key of a kernel holds the sources of plain functions that it reaches from a launch, but
 not those of methods: hence there are none here.
@@ -13,19 +13,10 @@ not those of methods: hence there are none here.
 import flydsl.expr as fx
 from flydsl._mlir import ir
 
-from aot_kernels.flydsl.tile import (
-    CHUNK,
-    ELEMENT_BYTES,
-    lanes,
-    loads,
-    read_ahead,
-    row_bytes,
-    stage_bytes,
-    threads,
-)
+from aot_kernels.flydsl.tile import CHUNK
 
 FAR = 1 << 30
-"""An offset beyond every buffer, which is less than 1 GiB: what lies there reads as 0."""
+"""An offset beyond every buffer that is less than 1 GiB: what lies there reads as 0."""
 FLAGS = {"gfx9": 0x27000, "gfx1": 0x31027000}
 """Of a buffer: 32-bit data, and for gfx1250 checked by its size in bytes."""
 
@@ -38,28 +29,71 @@ def buffer(arch, pointer, start, size):
     return fx.rocdl.make_buffer_rsrc(kind, at, *(number.ir_value() for number in numbers))
 
 
-def load(source, offset, count, kind):
-    """`count` neighbours of a buffer, `offset` bytes behind its start."""
-    of = fx.Vector.make_type(count, kind)
-    return fx.Vector(fx.rocdl.raw_ptr_buffer_load(of, source, fx.Int32(offset), 0, 0), count, kind)
+def load(source, offset, words, policy=0):
+    """Neighbouring 32-bit words of a buffer, or the only one.
+
+    `policy` is the instruction's cache policy (2: not temporal).
+    """
+    kind = fx.Vector.make_type(words, fx.Int32) if words > 1 else fx.Int32.ir_type
+    found = fx.rocdl.raw_ptr_buffer_load(kind, source, *_place(offset), aux=_number(policy))
+    return fx.Vector(found, words, fx.Int32) if words > 1 else fx.Int32(found)
 
 
-def store(vector, target, offset):
-    """Neighbours into a buffer, `offset` bytes behind its start, at most 16 bytes at once."""
-    size = vector.dtype.width // 8
-    for at in range(0, vector.numel, CHUNK // size):
-        part = part_of(vector, at, min(vector.numel - at, CHUNK // size)).bitcast(fx.Int32)
-        where = fx.Int32(offset + at * size).ir_value()
-        fx.rocdl.raw_ptr_buffer_store(
-            part.ir_value(), target, where, fx.Int32(0).ir_value(),
-            aux=ir.IntegerAttr.get(fx.Int32.ir_type, 0),
-        )  # fmt: skip
+def store(value, target, offset):
+    """A number, or neighbours of at least 4 bytes, into a buffer; 16 bytes at once at most."""
+    parts = [value]
+    if isinstance(value, fx.Vector):
+        run = CHUNK * 8 // value.dtype.width
+        starts = range(0, value.numel, run)
+        parts = [part_of(value, at, min(value.numel - at, run)).bitcast(fx.Int32) for at in starts]
+    for number, part in enumerate(parts):
+        where = _place(offset + number * CHUNK)
+        fx.rocdl.raw_ptr_buffer_store(part.ir_value(), target, *where, aux=_number(0))
+
+
+def _place(offset):
+    return fx.Int32(offset).ir_value(), fx.Int32(0).ir_value()
+
+
+def _number(value):
+    return ir.IntegerAttr.get(fx.Int32.ir_type, value)
+
+
+def run_of(source, number, count, kind):
+    """`count` neighbours of a buffer's elements, from one of them on, as fp32."""
+    size = kind.width // 8
+    words = count * size // 4
+    found = [load(source, number * size + at * 4, min(words - at, 4)) for at in range(0, words, 4)]
+    both = found[0].shuffle(found[1], list(range(words))) if len(found) > 1 else found[0]
+    vector = both.bitcast(kind)
+    return vector if kind is fx.Float32 else vector.to(fx.Float32)
+
+
+def one_of(source, number):
+    """One fp32 of a buffer."""
+    return load(source, number * 4, 1).bitcast(fx.Float32)
+
+
+def shared(size):
+    """Local memory of a block: a pointer to that many bytes, a multiple of 16."""
+    return fx.SharedAllocator().allocate(fx.Array[fx.Int32, size // 4, CHUNK]).peek().ptr
 
 
 def word(local, at):
     """A pointer into local memory, `at` bytes behind its start, a multiple of 16."""
     kind = fx.PointerType.get(fx.Int32.ir_type, fx.AddressSpace.Shared, CHUNK)
-    return fx.recast_iter(kind, fx.add_offset(local, at // 4))
+    return fx.recast_iter(kind, fx.add_offset(local, fx.Int32(at) // 4))
+
+
+def put(local, at, words):
+    """Write neighbouring words to local memory, `at` bytes behind its start."""
+    fx.ptr_store(words.ir_value(), word(local, at))
+
+
+def get(local, at, count=4):
+    """Read neighbouring words of local memory."""
+    kind = fx.Vector.make_type(count, fx.Int32)
+    return fx.Vector(fx.ptr_load(word(local, at), kind), count, fx.Int32)
 
 
 def part_of(vector, start, count):
@@ -75,135 +109,6 @@ def smaller(a, b):
     return (a < b).select(a, b)
 
 
-def run_of(source, number, count, kind):
-    """`count` neighbours of a buffer's elements, from one of them on, as fp32."""
-    size = kind.width // 8
-    words = count * size // 4
-    found = [
-        load(source, number * size + at * 4, min(words - at, 4), fx.Int32)
-        for at in range(0, words, 4)
-    ]
-    both = found[0].shuffle(found[1], list(range(words))) if len(found) > 1 else found[0]
-    vector = both.bitcast(kind)
-    return vector if kind is fx.Float32 else vector.to(fx.Float32)
-
-
-def one_of(source, number):
-    """One fp32 of a buffer."""
-    found = fx.rocdl.raw_ptr_buffer_load(fx.Float32.ir_type, source, fx.Int32(number * 4), 0, 0)
-    return fx.Float32(found)
-
-
-def slot(tile, row, chunk):
-    """Where a chunk of a row lies among the row's chunks; its own inverse."""
-    return chunk ^ (row % min(8, row_bytes(tile) // CHUNK))
-
-
-def sources(tile, rows, depth_bytes):
-    """Offsets of the chunks that this thread copies of a tile of a matrix with rows of K."""
-    found = []
-    for time in range(loads(tile, rows)):
-        number = fx.thread_idx.x + time * threads(tile)
-        row, at = number // (row_bytes(tile) // CHUNK), number % (row_bytes(tile) // CHUNK)
-        row_start = row * (tile.K * ELEMENT_BYTES[tile.dtype])
-        found.append(row_start + slot(tile, row, at) * CHUNK + depth_bytes)
-    return found
-
-
-def copied(tile, local, wave, source, rows, depth_bytes, at):
-    """Copy a tile to `at` bytes into local memory. Gives what is still to be stored there."""
-    offsets = sources(tile, rows, depth_bytes)
-    if not tile.ASYNC:
-        return [load(source, offset, 4, fx.Int32) for offset in offsets]
-    for time, offset in enumerate(offsets):
-        # Each lane's chunk follows the one before it: the place is the wave's.
-        to = at + (wave * lanes(tile) + time * threads(tile)) * CHUNK
-        pointer = fx.to_llvm_ptr(word(local, to))
-        fx.rocdl.raw_ptr_buffer_load_lds(source, pointer, CHUNK, fx.Int32(offset), 0, 0, 0)
-    return []
-
-
-def keep(tile, local, chunks, at):
-    """Store what `copied` gave."""
-    for time, chunk in enumerate(chunks):
-        to = at + (fx.thread_idx.x + time * threads(tile)) * CHUNK
-        fx.ptr_store(chunk.ir_value(), word(local, to))
-
-
-def fetch(tile, local, wave, operands, step, stage):
-    """Start to copy the tiles of a step along K; beyond the last one, nothing is read."""
-    steps = tile.K // tile.BK // tile.SPLIT
-    far = (fx.Int32(step) < steps).select(fx.Int32(0), fx.Int32(FAR))
-    depth_bytes = (fx.block_idx.y * steps + step) * row_bytes(tile) + far
-    found, at = [], stage * stage_bytes(tile)
-    for source, rows in operands:
-        found.append((copied(tile, local, wave, source, rows, depth_bytes, at), at))
-        at = at + loads(tile, rows) * threads(tile) * CHUNK
-    return found
-
-
-def finish(tile, local, fetched):
-    """Store what was fetched, unless it is on its way without passing through registers."""
-    for chunks, at in fetched:
-        keep(tile, local, chunks, at)
-
-
-def await_copies(tile, everything=False):
-    """Wait until this wave's copies of the next tile to multiply have landed.
-
-    Copies end in their order. The barrier that follows tells the other waves.
-    """
-    if tile.ASYNC:
-        later = loads(tile, tile.BM) + (loads(tile, tile.BN) if tile.B_LDS else 0)
-        allowed = 0 if everything else max(tile.STAGES - 2, 0) * later
-        fx.rocdl.s_waitcnt(vmcnt=min(allowed, 63))
-
-
-def local_chunks(tile, local, at, row, numbers):
-    """Chunks of a row of a tile in local memory."""
-    kind = fx.Vector.make_type(4, fx.Int32)
-    found = []
-    for number in numbers:
-        to = at + row * row_bytes(tile) + slot(tile, row, number) * CHUNK
-        found.append(fx.Vector(fx.ptr_load(word(local, to), kind), 4, fx.Int32))
-    return found
-
-
-def far_chunks(tile, source, step, column, numbers):
-    """Chunks of a column of B in global memory: `column` is its number in this block's tile."""
-    steps = tile.K // tile.BK // tile.SPLIT
-    far = (fx.Int32(step) < steps).select(fx.Int32(0), fx.Int32(FAR))
-    step = fx.block_idx.y * steps + step
-    row = tile.K * ELEMENT_BYTES[tile.dtype]
-    if not tile.PRESHUFFLE:
-        start = column * row + step * row_bytes(tile) + far
-        return [load(source, start + number * CHUNK, 4, fx.Int32) for number in numbers]
-    # The same chunk of 16 columns lies together.
-    start = column // 16 * (row * 16) + column % 16 * CHUNK + step * (row_bytes(tile) * 16) + far
-    return [load(source, start + number * (16 * CHUNK), 4, fx.Int32) for number in numbers]
-
-
-def read_b(tile, source, step, columns, numbers):
-    """What this wave needs of a step's tile of B in global memory, chunk by chunk."""
-    return [
-        [far_chunks(tile, source, step, column, each) for each in numbers] for column in columns
-    ]
-
-
-def hold_b(tile, source, columns, numbers):
-    """Registers with what this wave needs of the first tile of B, if it is read ahead."""
-    if not read_ahead(tile):
-        return []
-    found = []
-    for column in read_b(tile, source, fx.Int32(0), columns, numbers):
-        found.append([[fx.make_rmem_tensor(4, fx.Int32) for _ in each] for each in column])
-        keep_b(found[-1:], [column])
-    return found
-
-
-def keep_b(held, chunks):
-    """Replace what the registers hold."""
-    for registers, column in zip(held, chunks, strict=True):
-        for places, each in zip(registers, column, strict=True):
-            for register, chunk in zip(places, each, strict=True):
-                register.store(chunk)
+def uniform(value):
+    """A 32-bit integer that all lanes of a wave have alike, told to the compiler."""
+    return fx.Int32(fx.rocdl.readfirstlane(fx.Int32.ir_type, fx.Int32(value).ir_value()))

@@ -25,15 +25,15 @@ LDS = {arch: LOCAL_BYTES[arch] for arch in ("gfx942", "gfx950")}
 
 @flyc.jit
 def moe_up(
-    x: fx.Int64,
-    x_scale: fx.Int64,
-    w: fx.Int64,
-    w_scale: fx.Int64,
-    ids: fx.Int64,
-    experts: fx.Int64,
-    used: fx.Int64,
-    y: fx.Int64,
-    y_scale: fx.Int64,
+    x: fx.Pointer,
+    x_scale: fx.Pointer,
+    w: fx.Pointer,
+    w_scale: fx.Pointer,
+    ids: fx.Pointer,
+    experts: fx.Pointer,
+    used: fx.Pointer,
+    y: fx.Pointer,
+    y_scale: fx.Pointer,
     tokens: fx.Int32,
     slots: fx.Int32,
     topk: fx.Int32,
@@ -51,16 +51,16 @@ def moe_up(
 
 @flyc.jit
 def moe_down(
-    x: fx.Int64,
-    x_scale: fx.Int64,
-    w: fx.Int64,
-    w_scale: fx.Int64,
-    ids: fx.Int64,
-    experts: fx.Int64,
-    used: fx.Int64,
-    factors: fx.Int64,
-    y: fx.Int64,
-    total: fx.Int64,
+    x: fx.Pointer,
+    x_scale: fx.Pointer,
+    w: fx.Pointer,
+    w_scale: fx.Pointer,
+    ids: fx.Pointer,
+    experts: fx.Pointer,
+    used: fx.Pointer,
+    factors: fx.Pointer,
+    y: fx.Pointer,
+    total: fx.Pointer,
     tokens: fx.Int32,
     slots: fx.Int32,
     topk: fx.Int32,
@@ -75,7 +75,7 @@ def moe_down(
         x, x_scale, w, w_scale, ids, experts, used, factors, y, y, slots, slots, fx.Int32(1),
         sort_block, together, plan,
     ).launch(grid=(blocks, 1, 1), block=(threads(Plan(*plan)), 1, 1), stream=stream)  # fmt: skip
-    add_choices(y, total, tokens, topk, Plan(*plan).n).launch(
+    add_choices(y, total, tokens, topk, plan).launch(
         grid=(sum_blocks, 1, 1), block=(256, 1, 1), stream=stream
     )
 
@@ -161,7 +161,7 @@ def launch_up(plan, addresses, tokens, slots, topk, sort_block, together=0, bloc
     """
     _check_size(plan, slots)
     numbers = (tokens, slots, topk, sort_block, together, blocks)
-    moe_up(*addresses, *numbers, tuple(plan), fx.Stream(stream))
+    moe_up(*_pointers(addresses), *numbers, tuple(plan), fx.Stream(stream))
 
 
 def launch_down(
@@ -175,7 +175,11 @@ def launch_down(
     _check_size(plan, slots)
     numbers = (tokens, slots, topk, sort_block, together, blocks)
     sum_blocks = -(-tokens * plan.n // 8 // 256)
-    moe_down(*addresses, *numbers, sum_blocks, tuple(plan), fx.Stream(stream))
+    moe_down(*_pointers(addresses), *numbers, sum_blocks, tuple(plan), fx.Stream(stream))
+
+
+def _pointers(addresses):
+    return [flyc.from_c_void_p(fx.Int8, at, assumed_align=16) for at in addresses]
 
 
 def _check_size(plan, slots):

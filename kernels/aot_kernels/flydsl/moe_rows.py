@@ -14,7 +14,7 @@ import flydsl.compiler as flyc
 import flydsl.expr as fx
 from flydsl.expr import const_expr, gpu, range_constexpr
 
-from aot_kernels.flydsl.moe_memory import buffer, load, put, shared, store, uniform
+from aot_kernels.flydsl.memory import buffer, load, one_of, put, shared, store, uniform
 from aot_kernels.flydsl.moe_tile import (
     BITS,
     STEP,
@@ -27,10 +27,9 @@ from aot_kernels.flydsl.moe_tile import (
     sums_of,
     swizzled,
 )
+from aot_kernels.flydsl.order import grouped, neighbours
 
-DIES = 8
-"""Dies of a gfx942 or gfx950, each with a second-level cache; they get blocks in turn."""
-FAR = 0x7FFFFFFF
+ENDLESS = 0x7FFFFFFF
 """As many bytes as a buffer may have whose size nobody tells."""
 
 
@@ -66,16 +65,16 @@ class Plan(NamedTuple):
 
 @flyc.kernel
 def expert_rows(
-    x: fx.Int64,
-    x_scale: fx.Int64,
-    w: fx.Int64,
-    w_scale: fx.Int64,
-    ids: fx.Int64,
-    experts: fx.Int64,
-    used: fx.Int64,
-    factors: fx.Int64,
-    y: fx.Int64,
-    y_scale: fx.Int64,
+    x: fx.Pointer,
+    x_scale: fx.Pointer,
+    w: fx.Pointer,
+    w_scale: fx.Pointer,
+    ids: fx.Pointer,
+    experts: fx.Pointer,
+    used: fx.Pointer,
+    factors: fx.Pointer,
+    y: fx.Pointer,
+    y_scale: fx.Pointer,
     x_rows: fx.Int32,
     slots: fx.Int32,
     topk: fx.Int32,
@@ -100,44 +99,44 @@ def expert_rows(
     lane, wave = thread % 64, uniform(thread // 64)
     n_wave, k_wave = wave % plan.n_waves, wave // plan.n_waves
     lds = shared(max(2 * half, sums_size))
-    id_buffer = buffer(ids, fx.Int64(FAR))
-    expert_buffer = buffer(experts, fx.Int64(FAR))
-    factor_buffer = buffer(factors, fx.Int64(slots) * 4)
-    x_buffer = buffer(x, fx.Int64(x_rows) * x_bytes)
-    x_scales = buffer(x_scale, fx.Int64(x_rows) * (plan.k // 32))
-    y_buffer = buffer(y, fx.Int64(slots) * y_bytes)
-    y_scales = buffer(y_scale, fx.Int64(slots) * (plan.n // 32))
+    id_buffer = buffer(plan.arch, ids, 0, ENDLESS)
+    expert_buffer = buffer(plan.arch, experts, 0, ENDLESS)
+    factor_buffer = buffer(plan.arch, factors, 0, fx.Int64(slots) * 4)
+    x_buffer = buffer(plan.arch, x, 0, fx.Int64(x_rows) * x_bytes)
+    x_scales = buffer(plan.arch, x_scale, 0, fx.Int64(x_rows) * (plan.k // 32))
+    y_buffer = buffer(plan.arch, y, 0, fx.Int64(slots) * y_bytes)
+    y_scales = buffer(plan.arch, y_scale, 0, fx.Int64(slots) * (plan.n // 32))
 
     tiles_n = plan.n // plan.columns
-    tiles_m = uniform(load(1, buffer(used, fx.Int64(4)), fx.Int32(0))) // plan.tile_m
+    tiles_m = uniform(load(buffer(plan.arch, used, 0, 4), 0, 1)) // plan.tile_m
     tiles = tiles_m * tiles_n
 
     for turn in range(fx.Int32(fx.block_idx.x), tiles, fx.Int32(fx.grid_dim.x)):
         tile_m, tile_n = place(fx.Int32(turn), tiles_m, tiles_n, together)
         first = tile_m * plan.tile_m
-        expert = uniform(load(1, expert_buffer, first // sort_block * 4))
+        expert = uniform(load(expert_buffer, first // sort_block * 4, 1))
 
         # Weights of this expert: a buffer of its own, as all of them pass 4 GiB.
         rows_of_expert = plan.n * sides
         w_size = rows_of_expert * w_bytes
-        w_buffer = buffer(w + fx.Int64(expert) * w_size, fx.Int64(w_size))
+        w_buffer = buffer(plan.arch, w, fx.Int64(expert) * w_size, w_size)
         w_scale_size = rows_of_expert * (plan.k // 32)
-        w_scales = buffer(w_scale + fx.Int64(expert) * w_scale_size, fx.Int64(w_scale_size))
+        w_scales = buffer(plan.arch, w_scale, fx.Int64(expert) * w_scale_size, w_scale_size)
         column = tile_n * plan.columns + n_wave * (ns * 16)
         w_rows = weight_rows(plan, column)
 
         # Rows of x that this thread brings into LDS, and those whose scales and results it has.
         places, sources = [], []
         for row, wave_of, piece in pieces_of(plan, thread):
-            id = load(1, id_buffer, (first + row) * 4)
+            id = load(id_buffer, (first + row) * 4, 1)
             row_of_x = (id < slots).select(id // topk, x_rows)
             sources.append(row_of_x * x_bytes + wave_of * slab_x + piece * 16)
             places.append(wave_of * (plan.tile_m * slab_x) + swizzled(row, piece, slab_x))
-        found = [load(1, id_buffer, (first + m * 16 + lane % 16) * 4) for m in range(ms)]
+        found = [load(id_buffer, (first + m * 16 + lane % 16) * 4, 1) for m in range(ms)]
         scale_rows = [(id < slots).select(id // topk, x_rows) for id in found]
 
         # The first slab, then always one ahead.
-        rows_next = [load(4, x_buffer, source) for source in sources]
+        rows_next = [load(x_buffer, source, 4) for source in sources]
         for i in range_constexpr(len(places)):
             put(lds, places[i], rows_next[i])
         w_next = load_weights(w_buffer, w_rows, w_bytes, k_wave, slab_w, lane, plan.policy)
@@ -152,7 +151,7 @@ def expert_rows(
             mine = slab * plan.k_waves + k_wave
             follows = (slab + 1 < slabs).select(slab + 1, slab)
             x_far = follows * (plan.k_waves * slab_x)
-            rows_next = [load(4, x_buffer, source + x_far) for source in sources]
+            rows_next = [load(x_buffer, source + x_far, 4) for source in sources]
             w_far = follows * plan.k_waves + k_wave
             w_next = load_weights(w_buffer, w_rows, w_bytes, w_far, slab_w, lane, plan.policy)
             of_w, of_x = [], []
@@ -180,8 +179,7 @@ def expert_rows(
             if const_expr(plan.stage == "up"):
                 made = [activated(plan.gate, *sums_of(plan, sums, m, n)) for n in range(ns)]
             else:
-                factor = load(1, factor_buffer, row * 4).bitcast(fx.Float32)
-                factor = fx.Vector.filled(4, factor, fx.Float32)
+                factor = fx.Vector.filled(4, one_of(factor_buffer, row), fx.Float32)
                 made = [sums_of(plan, sums, m, n)[0] * factor for n in range(ns)]
             store_row(plan, made, (y_buffer, y_scales), row, column, lane)
         # The next tile's rows go where this one's sums may still be read.
@@ -222,31 +220,27 @@ def place(turn, tiles_m, tiles_n, together):
     """Where a turn's tile lies, down and across; each exactly once.
 
     With `together` above 0, neighbours in time on one die share that many rows of tiles, so that
-    what they read of the weights stays in its cache. The order of blocks on dies is AMD's.
+    what they read of the weights stays in its cache.
     """
-    tiles = tiles_m * tiles_n
-    die, rest = turn % DIES, tiles % DIES
-    moved = die * (tiles // DIES) + (die < rest).select(die, rest) + turn // DIES
-    turn = (together > 0).select(moved, turn)
-    group = (together > 0).select(together, fx.Int32(1))
-    first = turn // (group * tiles_n) * group
-    left = tiles_m - first
-    rows = (left < group).select(left, group)
-    inside = turn % (group * tiles_n)
-    return uniform(first + inside % rows), uniform(inside // rows)
+    turn = fx.Int32(turn)
+    turn = (together > 0).select(neighbours(turn, tiles_m * tiles_n), turn)
+    rows = (together > 0).select(together, fx.Int32(1))
+    down, across = grouped(turn, tiles_m, tiles_n, rows)
+    return uniform(down), uniform(across)
 
 
 @flyc.kernel
 def add_choices(
-    y: fx.Int64, total: fx.Int64, tokens: fx.Int32, topk: fx.Int32, n: fx.Constexpr[int]
+    y: fx.Pointer, total: fx.Pointer, tokens: fx.Int32, topk: fx.Int32, plan: fx.Constexpr[tuple]
 ):
+    arch, n = Plan(*plan).arch, Plan(*plan).n
     number = fx.Int32(fx.block_idx.x) * 256 + fx.Int32(fx.thread_idx.x)
     token, column = number // (n // 8), number % (n // 8) * 8
-    source = buffer(y, fx.Int64(tokens) * fx.Int64(topk) * (n * 2))
-    target = buffer(total, fx.Int64(tokens) * (n * 2))
+    source = buffer(arch, y, 0, fx.Int64(tokens) * fx.Int64(topk) * (n * 2))
+    target = buffer(arch, total, 0, fx.Int64(tokens) * (n * 2))
     zeros = fx.Vector.filled(8, 0.0, fx.Float32)
     for choice, state in range(fx.Int32(0), topk, fx.Int32(1), init=[zeros]):
         row = token * topk + fx.Int32(choice)
-        part = load(4, source, row * (n * 2) + column * 2).bitcast(fx.BFloat16)
+        part = load(source, row * (n * 2) + column * 2, 4).bitcast(fx.BFloat16)
         results = yield [fx.Vector(state[0]) + part.to(fx.Float32)]
-    store(fx.Vector(results).to(fx.BFloat16).bitcast(fx.Int32), target, number * 16)
+    store(fx.Vector(results).to(fx.BFloat16), target, number * 16)

@@ -15,7 +15,7 @@ import flydsl.expr as fx
 from flydsl.expr import const_expr, gpu, range_constexpr, rocdl
 from flydsl.expr.typing import T
 
-from aot_kernels.flydsl.moe_memory import get, load, put, store
+from aot_kernels.flydsl.memory import get, load, put, store
 
 BITS = {"bf16": 16, "fp8": 8, "fp4": 4}
 STEP = {"bf16": 32, "fp8": 128, "fp4": 128}
@@ -61,7 +61,7 @@ def load_weights(source, first_rows, row_bytes, slab, slab_bytes, lane, policy):
     found = []
     for first in first_rows:
         start = first * row_bytes + slab * (slab_bytes * 16) + lane * 16
-        found += [load(4, source, start + 1024 * i, policy) for i in range(slab_bytes // 64)]
+        found += [load(source, start + 1024 * i, 4, policy) for i in range(slab_bytes // 64)]
     return found
 
 
@@ -69,7 +69,7 @@ def load_scales(source, rows, row_bytes, slab, steps):
     """For each row the scales of a slab: four bytes, those of 128 elements, a step."""
     words = []
     for row in rows:
-        found = load(steps, source, row * row_bytes + slab * (4 * steps))
+        found = load(source, row * row_bytes + slab * (4 * steps), steps)
         words += [found] if const_expr(steps == 1) else [found[i] for i in range(steps)]
     return words
 
@@ -157,7 +157,7 @@ def store_row(plan, made, targets, row, column, lane):
 
 def store_bf16(values, target, row, columns, first):
     """Four neighbouring columns of a row."""
-    store(values.to(fx.BFloat16).bitcast(fx.Int32), target, row * (columns * 2) + first * 2)
+    store(values.to(fx.BFloat16), target, row * (columns * 2) + first * 2)
 
 
 def store_scaled(kind, pair, targets, row, columns, first, lane):

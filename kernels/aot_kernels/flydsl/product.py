@@ -11,17 +11,9 @@ whole chunks, and one source serves them all.
 
 import flydsl.expr as fx
 
-from aot_kernels.flydsl.memory import (
-    buffer,
-    far_chunks,
-    local_chunks,
-    one_of,
-    part_of,
-    run_of,
-    smaller,
-    store,
-    word,
-)
+from aot_kernels.flydsl.memory import buffer, get, one_of, part_of, put, run_of, store, uniform
+from aot_kernels.flydsl.order import grouped, neighbours
+from aot_kernels.flydsl.stages import far_chunks, local_chunks
 from aot_kernels.flydsl.tile import (
     CHUNK,
     ELEMENT_BYTES,
@@ -57,27 +49,17 @@ def instruction(tile):
 
 
 def place_of(tile, M):
-    """This block's tile, counted down and across: neighbours share columns of B.
-
-    Blocks are dealt to dies in turn. With DIES every die gets a run of neighbours.
-    """
+    """This block's tile, counted down and across: neighbours share columns of B."""
     down, across = (M + tile.BM - 1) // tile.BM, tile.N // tile.BN
     number = fx.block_idx.x
     if not tile.DIES:
         return number % down, number // down
-    blocks = down * across
-    die = number % 8
-    number = die * (blocks // 8) + smaller(die, blocks % 8) + number // 8
-    first = number // (tile.DIES * across) * tile.DIES
-    rows = smaller(down - first, tile.DIES)
-    inside = number % (tile.DIES * across)
-    return first + inside % rows, inside // rows
+    return grouped(neighbours(number, down * across), down, across, tile.DIES)
 
 
 def waves_of(tile):
     """This thread's lane, and its wave's place: down, across, along K."""
-    number = fx.rocdl.readfirstlane(fx.Int32.ir_type, fx.thread_idx.x // lanes(tile))
-    wave = fx.Int32(number)
+    wave = uniform(fx.thread_idx.x // lanes(tile))
     along, rest = wave // (tile.WM * tile.WN), wave % (tile.WM * tile.WN)
     return fx.thread_idx.x % lanes(tile), wave, rest // tile.WN, rest % tile.WN, along
 
@@ -131,35 +113,32 @@ def sums_of(tile):
     return found
 
 
-def part_places(tile, local, number, lane, down, across):
-    """Where the sums of the wave at a place are left, for the waves `number` (from 1) along K."""
+def part_places(tile, number, lane, down, across):
+    """Where in local memory the sums of the wave at a place are left: the waves' `number` (from 1)
+    along K.
+    """
     run, each = length(tile), tile.WM * tile.WN * lanes(tile)
     wide, high = tile.BN // tile.WN // 16, tile.BM // tile.WM // 16
     place = (down * tile.WN + across) * lanes(tile) + lane
     return [
-        [
-            word(local, ((((number - 1) * high + m) * wide + n) * each + place) * run * 4)
-            for n in range(wide)
-        ]
+        [((((number - 1) * high + m) * wide + n) * each + place) * run * 4 for n in range(wide)]
         for m in range(high)
     ]
 
 
-def leave(sums, places):
+def leave(local, sums, places):
     """Store sums into local memory, as they are."""
     for row, row_places in zip(sums, places, strict=True):
         for held, place in zip(row, row_places, strict=True):
-            fx.ptr_store(held.load().bitcast(fx.Int32).ir_value(), place)
+            put(local, place, held.load().bitcast(fx.Int32))
 
 
-def gather(tile, sums, places):
+def gather(tile, local, sums, places):
     """Add what other waves left."""
-    run = length(tile)
-    kind = fx.Vector.make_type(run, fx.Int32)
     for row, row_places in zip(sums, places, strict=True):
         for held, place in zip(row, row_places, strict=True):
-            left = fx.Vector(fx.ptr_load(place, kind), run, fx.Int32)
-            held.store(held.load() + left.bitcast(fx.Float32))
+            left = get(local, place, length(tile)).bitcast(fx.Float32)
+            held.store(held.load() + left)
 
 
 def multiply_step(tile, local, source, step, rows, columns, numbers, held, sums):
@@ -228,7 +207,7 @@ def target_of(tile, c, parts, M, place, left):
     )
 
 
-def put(tile, sums, target, extra, rows, first, hidden):
+def put_result(tile, sums, target, extra, rows, first, hidden):
     """Store what this lane has of C, from column `first` on; nowhere if `hidden` is FAR."""
     size = ELEMENT_BYTES["fp32" if tile.SPLIT > 1 else tile.out]
     for row, held in zip(rows, sums, strict=True):
