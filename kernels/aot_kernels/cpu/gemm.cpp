@@ -17,11 +17,7 @@ struct Problem {
     Strided<Element> a, b;
     const Element* bias;
     Element* c;
-    long m, n, k, c_row;
-};
-
-struct Tile {
-    long m, n, rows, cols;
+    long k, c_row;
 };
 
 // As large as a tile needs, kept for the life of the thread: a fresh mapping for every call costs
@@ -66,25 +62,6 @@ void finish(const Problem& p, const Tile& t, const float* sums) {
     }
 }
 
-// Equal tiles, at least two a thread where the product has as many columns.
-void run(const Problem& p, long threads) {
-    const long down = ceil_div(p.m, BM);
-    const long wanted = least(ceil_div(2 * threads, down), ceil_div(p.n, WIDE));
-    const long across = threads > 1 && wanted > ceil_div(p.n, BN) ? wanted : ceil_div(p.n, BN);
-    const long rows = least(BM, ceil_div(ceil_div(p.m, down), TALL) * TALL);
-    const long cols = ceil_div(ceil_div(p.n, across), WIDE) * WIDE;
-    const long tiles_m = ceil_div(p.m, rows), tiles = tiles_m * ceil_div(p.n, cols);
-#ifdef _OPENMP
-#pragma omp parallel for schedule(dynamic) num_threads(threads) if (threads > 1 && tiles > 1)
-#endif
-    for (long i = 0; i < tiles; ++i) {
-        const long m = i % tiles_m * rows, n = i / tiles_m * cols;
-        const Tile t = {m, n, least(rows, p.m - m), least(cols, p.n - n)};
-        accumulate(p, t, scratch);
-        finish(p, t, scratch.c);
-    }
-}
-
 }  // namespace
 
 // Strides are in elements. `bias` is contiguous, and not read where BIAS is 0; the rows of C are
@@ -96,9 +73,10 @@ extern "C" __attribute__((visibility("default"))) void aot_gemm(
                        {static_cast<const Element*>(b), b_row, b_col},
                        static_cast<const Element*>(bias),
                        static_cast<Element*>(c),
-                       m,
-                       n,
                        k,
                        c_row};
-    run(p, threads < 1 ? 1 : threads);
+    each_tile(m, n, WIDE, threads, [&](const Tile& t) {
+        accumulate(p, t, scratch);
+        finish(p, t, scratch.c);
+    });
 }

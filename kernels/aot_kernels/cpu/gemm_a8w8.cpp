@@ -29,11 +29,7 @@ struct Problem {
     const float *scale_a, *scale_b;
     const Element* bias;  // null where there is none
     Element* c;
-    long m, n, k, a_row;
-};
-
-struct Tile {
-    long m, n, rows, cols;
+    long n, k, a_row;
 };
 
 struct Scratch {
@@ -98,24 +94,6 @@ void finish(const Problem& p, const Tile& t, const Sum* sums) {
     }
 }
 
-void run(const Problem& p, long threads) {
-    const long down = ceil_div(p.m, BM);
-    const long wanted = least(ceil_div(2 * threads, down), p.n / BLOCK);
-    const long across = threads > 1 && wanted > ceil_div(p.n, BN) ? wanted : ceil_div(p.n, BN);
-    const long rows = least(BM, ceil_div(ceil_div(p.m, down), TALL) * TALL);
-    const long cols = ceil_div(ceil_div(p.n, across), BLOCK) * BLOCK;
-    const long tiles_m = ceil_div(p.m, rows), tiles = tiles_m * ceil_div(p.n, cols);
-#ifdef _OPENMP
-#pragma omp parallel for schedule(dynamic) num_threads(threads) if (threads > 1 && tiles > 1)
-#endif
-    for (long i = 0; i < tiles; ++i) {
-        const long m = i % tiles_m * rows, n = i / tiles_m * cols;
-        const Tile t = {m, n, least(rows, p.m - m), least(cols, p.n - n)};
-        accumulate(p, t, scratch);
-        finish(p, t, scratch.sums);
-    }
-}
-
 }  // namespace
 
 // The stride of A's rows is in elements; all else is contiguous. `bias` may be null. M and N are
@@ -129,9 +107,11 @@ extern "C" __attribute__((visibility("default"))) void aot_gemm_a8w8(
                        scale_b,
                        static_cast<const Element*>(bias),
                        static_cast<Element*>(c),
-                       m,
                        n,
                        k,
                        a_row};
-    run(p, threads < 1 ? 1 : threads);
+    each_tile(m, n, BLOCK, threads, [&](const Tile& t) {
+        accumulate(p, t, scratch);
+        finish(p, t, scratch.sums);
+    });
 }

@@ -22,7 +22,7 @@ struct Problem {
     float alpha, limit, shift;
 };
 
-struct Tile {
+struct ExpertTile {
     long expert, n, rows, cols;
     const int32_t* ids;
 };
@@ -34,7 +34,7 @@ struct Scratch {
 };
 thread_local Scratch scratch;
 
-void accumulate(const Problem& p, const Tile& t, Scratch& s) {
+void accumulate(const Problem& p, const ExpertTile& t, Scratch& s) {
     for (long k = 0; k < p.k; k += BK) {
         const long depth = least(BK, p.k - k);
         for (long i = 0; i < t.rows; ++i) {
@@ -79,7 +79,7 @@ void join(const Problem& p, float* gate, const float* up, long cols) {
 }
 #endif
 
-void finish(const Problem& p, const Tile& t, Scratch& s) {
+void finish(const Problem& p, const ExpertTile& t, Scratch& s) {
     for (long i = 0; i < t.rows; ++i) {
         const long id = t.ids[i], at = id * p.c_row + t.n;
         float* sums = s.c[0] + i * BN;
@@ -102,7 +102,7 @@ void run(const Problem& p, long blocks, long threads) {
 #endif
     for (long i = 0; i < tiles; ++i) {
         const long block = i % blocks, n = i / blocks * BN;
-        Tile t = {p.experts[block], n, 0, least(BN, p.n - n), p.ids + block * BM};
+        ExpertTile t = {p.experts[block], n, 0, least(BN, p.n - n), p.ids + block * BM};
         while (t.rows < BM && t.ids[t.rows] < p.slots) ++t.rows;
         accumulate(p, t, scratch);
         finish(p, t, scratch);

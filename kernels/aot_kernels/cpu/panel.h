@@ -1,4 +1,5 @@
-// The product of a packed block of A and packed panels of B, in registers: what tiles are made of.
+// How C is cut into tiles, and the product of a packed block of A and packed panels of B, in
+// registers, that they are made of.
 //
 // BM, BN and BK, the tile, are given by a row: see gemm.cpp.
 #pragma once
@@ -62,6 +63,31 @@ void pack_b(float* to, Strided<T> b, long depth, long cols) {
     }
     for (long j = 0; j < cols; j += WIDE) {
         pack(to + j / WIDE * PANEL, WIDE, b.from(0, j), depth, least(WIDE, cols - j));
+    }
+}
+
+// A part of C, at most BM x BN.
+struct Tile {
+    long m, n, rows, cols;
+};
+
+// Calls `task` for equal tiles of C (m, n), at least two a thread where the product has as many
+// columns. A tile has a multiple of `unit` columns, unless it is the last one.
+template <class Task>
+void each_tile(long m, long n, long unit, long threads, Task task) {
+    threads = threads < 1 ? 1 : threads;
+    const long down = ceil_div(m, BM);
+    const long wanted = least(ceil_div(2 * threads, down), ceil_div(n, unit));
+    const long across = threads > 1 && wanted > ceil_div(n, BN) ? wanted : ceil_div(n, BN);
+    const long rows = least(BM, ceil_div(ceil_div(m, down), TALL) * TALL);
+    const long cols = ceil_div(ceil_div(n, across), unit) * unit;
+    const long tiles_m = ceil_div(m, rows), tiles = tiles_m * ceil_div(n, cols);
+#ifdef _OPENMP
+#pragma omp parallel for schedule(dynamic) num_threads(threads) if (threads > 1 && tiles > 1)
+#endif
+    for (long i = 0; i < tiles; ++i) {
+        const long row = i % tiles_m * rows, col = i / tiles_m * cols;
+        task(Tile{row, col, least(rows, m - row), least(cols, n - col)});
     }
 }
 
