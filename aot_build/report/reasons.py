@@ -14,6 +14,8 @@ NEW = "never-built"
 """A family: its changes are no reason, but what the row differs in from one that is gone."""
 BAD = ("different", "failed", "compiles", "missing", "damaged")
 """Verdicts that make a verification fail."""
+BUILT_AGAIN = ("compiles", "missing", "damaged")
+"""Verdicts of look-ups that another build may change."""
 _WORDS = {
     "compiles": "would be compiled",
     "missing": "does not ship",
@@ -162,6 +164,8 @@ def looked_up(rows: Sequence[RuntimeRow], *, every: bool = False) -> Iterator[st
         if len(group) > 1 and row.verdict != "hidden":
             yield f"  and {_others(group)} for the same reason"
     yield _tally(rows)
+    if any(row.verdict in BUILT_AGAIN for row in rows):
+        yield "hint: build and install again if a source, the toolchain or the environment changed"
 
 
 def _lookup(row: RuntimeRow) -> object:

@@ -20,7 +20,7 @@ def shipped() -> ModuleType:
     """The runtime module that a build put into the package."""
     return pytest.importorskip(
         "aot_kernels._aot",
-        reason="aot_kernels has no built kernels: pip install -e . or aot-build build, then again",
+        reason="aot_kernels has no built kernels: pip install . or setup.py build_ext --inplace",
         exc_type=ImportError,
     )
 
