@@ -57,9 +57,23 @@ class Watch:
         spec.loader.exec_module = exec_module
         return spec
 
+class Timed(subprocess.Popen):
+    """From the start of a command to the end of the block that waits for it."""
+
+    def __init__(self, *args, **kwargs):
+        self.began = time.perf_counter()
+        super().__init__(*args, **kwargs)
+
+    def __exit__(self, *error):
+        try:
+            return super().__exit__(*error)
+        finally:
+            if not inside:
+                note(time.perf_counter() - self.began)
+
 inside = False
 if any("forkserver" in word for word in sys.orig_argv):
-    subprocess.run = timed(subprocess.run)
+    subprocess.Popen = Timed
     sys.meta_path.insert(0, Watch())
 '''
 """The `sitecustomize` of cold builds: $BENCH_SECONDS gets what workers spend in compilers."""
