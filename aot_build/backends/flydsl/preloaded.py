@@ -15,6 +15,10 @@ try:
     import flydsl
     import flydsl.compiler
     import flydsl.expr
+
+    # Kernels import it when they first name it: half a second of compiling, as workers use no
+    # bytecode that others have written.
+    import flydsl.expr.rocdl
     from flydsl.compiler import backends, jit_function
 
     from aot_build.backends.flydsl import entries

@@ -2,6 +2,8 @@
 
 import dataclasses
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -137,3 +139,15 @@ def test_without_device_libraries(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     error = perform(n=1, function="erf").error
     assert error is not None and "bitcode path" in error
     assert "hint: apt-get install rocm-device-libs" in error
+
+
+@pytest.mark.flydsl
+def test_kernels_find_the_operations_of_the_target_imported() -> None:
+    """Each worker would compile their half megabyte of sources again."""
+    script = (
+        "import aot_build.backends.flydsl.preloaded, sys; found = {*sys.modules};"
+        "import flydsl.expr as fx; fx.rocdl; fx.gpu; fx.math;"
+        "print(sorted({*sys.modules} - found))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.stdout.strip(), done.stderr) == ("[]", "")
