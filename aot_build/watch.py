@@ -100,7 +100,11 @@ def _programs(workspace: Workspace) -> set[str]:
     that leads to another compiler has left the file alone that it led to."""
     tools = workspace.toolchains.values()
     found = {path for tool in tools for path in tool.files}
-    return found | {path for tool in tools for _, path, _ in tool.parts}
+    found |= {path for tool in tools for _, path, _ in tool.parts}
+    # Of these another version would do, where a kernel is left out for the one that is there.
+    return found | {
+        p for problem in workspace.lacking.values() for p in getattr(problem, "files", ())
+    }
 
 
 def _where_tools_may_appear(workspace: Workspace) -> set[str]:

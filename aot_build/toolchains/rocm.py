@@ -50,21 +50,24 @@ class Rocm:
     """Of the linker."""
     absent: tuple[str, ...]
     """What would have come first."""
+    passed: tuple[str, ...] = ()
+    """Linkers that came first and are too old: upgraded in place, one would do."""
 
 
 class NoLinker(EnvironmentProblem):
-    """No linker was found; `absent` are the paths at which one would have been."""
+    """No linker was found; `absent` are the paths at which one would have been, `files` those of
+    which another version would do."""
 
-    def __init__(self, absent: tuple[str, ...], passed: tuple[str, ...]) -> None:
+    def __init__(self, absent: tuple[str, ...], passed: Mapping[str, str]) -> None:
         super().__init__(
             f"no linker for AMD GPUs: LLVM {OLDEST} or newer",
             {
                 "searched": f"${VARIABLE}, {USUAL}, /usr/lib/llvm-*, PATH",
-                "too old": ", ".join(passed) or None,
+                "too old": ", ".join(f"{path} ({told})" for path, told in passed.items()) or None,
             },
             f"{INSTALL_LINKER}, or set {VARIABLE} to the folder of a ROCm",
         )
-        self.absent = absent
+        self.absent, self.files = absent, tuple(passed)
 
 
 def find_rocm(env: Mapping[str, str]) -> Rocm:
@@ -72,7 +75,7 @@ def find_rocm(env: Mapping[str, str]) -> Rocm:
     system. Raises NoLinker."""
     homes = _homes(env)
     absent: list[str] = []
-    passed: list[str] = []
+    passed: dict[str, str] = {}
     for path, own in _linkers(homes, env):
         if not os.path.isfile(path) or not os.access(path, os.X_OK):
             absent.append(path)
@@ -81,13 +84,17 @@ def find_rocm(env: Mapping[str, str]) -> Rocm:
         # A ROCm's LLVM knows what upstream's learned a version later.
         if own or int(version.partition(".")[0] or 0) >= OLDEST:
             break
-        passed.append(f"{path} ({version or 'of no known version'})")
+        passed[path] = version or "of no known version"
+        if not version:
+            # What it lacks may come, such as a library, and leave the file as it is.
+            absent.append(path)
     else:
-        raise NoLinker(tuple(absent), tuple(passed))
+        raise NoLinker(tuple(absent), passed)
     bitcode, sooner = find_bitcode(env)
     absent += sooner
     whole = [h for h in homes if (path, bitcode) == _parts(h)]
-    return Rocm(path, bitcode, next(iter(whole), ""), version, tuple(absent))
+    home = next(iter(whole), "")
+    return Rocm(path, bitcode, home, version, tuple(absent), tuple(passed))
 
 
 def find_bitcode(env: Mapping[str, str]) -> tuple[str, tuple[str, ...]]:
@@ -151,7 +158,11 @@ def find_flydsl(
         name=package.name,
         version=package.version,
         digest=key_digest((package.digest, content)),
-        files=(*package.files, *sorted({os.path.realpath(path) for path in parts.values()})),
+        files=(
+            *package.files,
+            *sorted({os.path.realpath(path) for path in parts.values()}),
+            *rocm.passed,
+        ),
         absent=(*package.absent, *rocm.absent),
         root=lay_out(rocm, folder),
         role=ROLE,

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from aot_build.opening import requirements
+from aot_build.toolchains.rocm import NEWEST, OLDEST, VERSIONED
 from tests.flow.conftest import FILES, Project
 from tests.flow.settled import is_fresh, settle
 
@@ -84,6 +85,28 @@ def test_a_package_that_comes(new_project: Callable[..., Project], tmp_path: Pat
     ended = project.command("build")
     assert ended.returncode == 2
     assert "toolchain not found for kernel 'copy': flydsl 9.1" in ended.stderr
+
+
+@pytest.mark.slow
+def test_a_program_that_is_upgraded_in_place(
+    new_project: Callable[..., Project], tmp_path: Path
+) -> None:
+    """As by a link that leads to it: the folder in which it was found stays as it is."""
+    if any(Path(VERSIONED.format(version)).exists() for version in range(OLDEST, NEWEST + 1)):
+        pytest.skip("a linker is found at a fixed place")
+    project = new_project("one", {**FILES, "pyproject.toml": PYPROJECT + COPY})
+    site, place, linker = tmp_path / "site-packages", tmp_path / "bin", tmp_path / "linker"
+    installed(site, "0.4.2")
+    place.mkdir()
+    linker.write_text("#!/bin/sh\necho LLD 14.0.6\n")
+    linker.chmod(0o755)
+    (place / "ld.lld").symlink_to(linker)
+    project.env["PYTHONPATH"] = f"{site}:{project.env['PYTHONPATH']}"
+    project.env |= {"PATH": str(place)}
+    assert "copy is left out: no linker" in project.command("build").stderr
+    settle(project)
+    linker.write_text("#!/bin/sh\necho LLD 18.1.8\n")
+    assert not is_fresh(project)
 
 
 def test_what_an_isolated_build_asks_for(tmp_path: Path) -> None:

@@ -78,6 +78,23 @@ def test_the_first_place_that_has_it(machine: Callable[..., Machine]) -> None:
     assert all(one == other for one, other in found), found
 
 
+def test_a_linker_that_is_passed_over_is_watched(machine: Callable[..., Machine]) -> None:
+    here = machine()
+    old = str(here.linker("local/ld.lld-24", "14.0.6"))
+    broken = here.folder / "bin/ld.lld"
+    broken.parent.mkdir()
+    broken.write_text("#!/bin/sh\nexit 1\n")
+    broken.chmod(0o755)
+    with pytest.raises(NoLinker) as raised:
+        find_rocm(here.env)
+    assert raised.value.files == (old, str(broken))
+    assert "local/ld.lld-24 (14.0.6)" in str(raised.value)
+    # Nobody knows what would mend it: as long as it is there, each build looks.
+    assert str(broken) in raised.value.absent and old not in raised.value.absent
+    here.linker("bin/ld.lld-19", "19.1.7")
+    assert old in here.flydsl().files
+
+
 def test_device_libraries_are_no_must(machine: Callable[..., Machine]) -> None:
     here = machine()
     here.linker("bin/ld.lld-19", "19.1.7")
