@@ -38,7 +38,8 @@ def of_wheel(settings: Settings, wheel: Path, scratch: Path) -> Surroundings:
     try:
         with zipfile.ZipFile(wheel) as packed:
             packed.extractall(folder)
-    except (OSError, zipfile.BadZipFile) as error:
+    except Exception as error:
+        # Each codec has errors of its own; a password or an unknown method is a RuntimeError.
         problem = {"file": wheel, "error": error}
         raise InputError("the wheel cannot be read", problem) from error
     roots = [folder, *folder.glob("*.data/purelib"), *folder.glob("*.data/platlib")]

@@ -1,5 +1,6 @@
 """Would production compile? What ships, looked up by name, target and row."""
 
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -108,6 +109,21 @@ def test_what_is_damaged_or_cannot_be_asked(plain: Project) -> None:
     assert ended.returncode == 2 and "did you mean 'table'" in ended.stderr
 
 
+def damaged_wheel(path: Path, at: int | None, word: int | None) -> Path:
+    """One whose file has another value in its header: flags, or the method; or damaged content."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
+        packed.writestr("demo/__init__.py", bytes(range(256)) * 9)
+    content = bytearray(path.read_bytes())
+    if at is not None and word is not None:
+        # The header in front of the file has no word for the version that made it.
+        content[at - 2] = content[content.rindex(b"PK\x01\x02") + at] = word
+    else:
+        start = 30 + len("demo/__init__.py")
+        content[start : start + 20] = b"\xff" * 20
+    path.write_bytes(content)
+    return path
+
+
 def test_what_cannot_be_examined(new_project: Callable[..., Project], tmp_path: Path) -> None:
     project = new_project(files=CPP_FILES)
     ended = project.command("verify", "--runtime")
@@ -117,5 +133,9 @@ def test_what_cannot_be_examined(new_project: Callable[..., Project], tmp_path: 
     (tmp_path / "no.whl").write_text("no wheel")
     ended = project.command("verify", "--runtime", "--wheel", str(tmp_path / "no.whl"))
     assert ended.returncode == 2 and "cannot be read" in ended.stderr
+    for method, (at, word) in enumerate(((8, 1), (10, 99), (None, None))):
+        wheel = damaged_wheel(tmp_path / f"{method}.whl", at, word)
+        ended = project.command("verify", "--runtime", "--wheel", str(wheel))
+        assert ended.returncode == 2 and "cannot be read" in ended.stderr, ended.stderr
     ended = project.command("verify", "--wheel", "any.whl")
     assert ended.returncode == 2 and "--runtime" in ended.stderr
