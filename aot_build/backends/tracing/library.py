@@ -29,6 +29,8 @@ _TIMEOUT = 120.0
 _WORKS = "works"
 _REFUSED_SECONDS = 86400.0
 """How long a compiler that failed, or a library that did not work, is not tried again."""
+_LITTLE_ROOM = 16 << 20
+"""Bytes on the disk for temporary files: with fewer, a failure is not kept."""
 _UNLISTABLE = " :;$\n"
 """LD_PRELOAD is a list, in which the loader puts values for names after a dollar sign."""
 # A program that opens and misses a file, then one without any environment that does, then another.
@@ -107,6 +109,10 @@ def _built(
         with tempfile.TemporaryDirectory(dir=scratch) as room:
             env = {**env, "TMPDIR": room}
             kept = _compile(path, env, compiler, room) or _try(path, env, room)
+            found = os.statvfs(room)
+        if kept and found.f_bavail * found.f_frsize < _LITTLE_ROOM:
+            # It says nothing about the compiler: with more room it may be another one.
+            return Library("", kept)
         write_atomic(verdict, (kept or _works(path)).encode())
     return Library("", kept) if kept else Library(_listable(path))
 

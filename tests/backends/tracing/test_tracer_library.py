@@ -106,6 +106,17 @@ def test_refused(script: str, reason: str, tmp_path: Path) -> None:
     assert calls(tmp_path / "bin") == 2
 
 
+def test_a_full_disk_refuses_for_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What failed for want of room says nothing about the compiler: all builds that share the
+    cache would go without the tracer for a day."""
+    script = f'test -e "{tmp_path}/room" || exit 1; exec gcc "$@"'
+    env = {**os.environ, "CC": compiler(tmp_path / "bin", script)}
+    monkeypatch.setattr(library, "_LITTLE_ROOM", 1 << 62)
+    assert "fails" in build(tmp_path / "out", env).reason
+    (tmp_path / "room").touch()
+    assert build(tmp_path / "out", env).reason == ""
+
+
 @pytest.mark.parametrize(
     ("folder", "env", "reason"),
     [
