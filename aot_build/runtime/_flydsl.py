@@ -26,8 +26,9 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from . import _state, strict
-from ._artifact import KernelNotFound
+from ._artifact import Artifact, KernelNotFound
 from ._kernel import Kernel
+from ._manifest import damaged
 
 CACHE_DIR = "FLYDSL_RUNTIME_CACHE_DIR"
 RUN_ONLY = "FLYDSL_RUNTIME_RUN_ONLY"
@@ -201,17 +202,24 @@ def _write(target: str, content: bytes) -> None:
 
 
 def _shipped(kernels: list[Kernel]) -> dict[str, _Entry]:
-    """All entries by name; several variants may ship the same one."""
+    """All entries by name; several variants may ship the same one. Raises ManifestError."""
     found: dict[str, _Entry] = {}
     for kernel in kernels:
-        for artifact in kernel.holding(b".pkl"):
-            made = artifact.metadata.get("flydsl") or {}
-            fits = (str(made.get("version", "")), str(made.get("python", "")))
-            sizes, digests = artifact.sizes, artifact.digests
-            for name, path in artifact.files.items():
-                if _ENTRY.fullmatch(name):
-                    found[name] = _Entry(kernel.name, path, sizes[name], digests[name], fits)
+        try:
+            for artifact in kernel.holding(b".pkl"):
+                found.update(_entries(artifact))
+        except (KeyError, TypeError, AttributeError) as error:
+            raise damaged(kernel.name, error) from error
     return found
+
+
+def _entries(artifact: Artifact) -> Iterator[tuple[str, _Entry]]:
+    made = artifact.metadata.get("flydsl") or {}
+    fits = (str(made.get("version", "")), str(made.get("python", "")))
+    sizes, digests = artifact.sizes, artifact.digests
+    for name, path in artifact.files.items():
+        if _ENTRY.fullmatch(name):
+            yield name, _Entry(artifact.kernel, path, sizes[name], digests[name], fits)
 
 
 def _installed() -> str | None:

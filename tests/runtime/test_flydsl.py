@@ -3,6 +3,7 @@
 import hashlib
 import importlib.metadata
 import importlib.util
+import json
 import os
 import resource
 import shutil
@@ -182,6 +183,27 @@ def test_a_damaged_file_is_not_placed(aot: Any, given: Path) -> None:
     with pytest.warns(UserWarning, match=f"1 of 2 entries: the shipped file {path} is damaged"):
         aot.install()
     assert held(given) == {FIRST: b"first"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda variant: next(iter(variant["files"].values())).pop("size"),
+        lambda variant: variant.update(files=[]),
+        lambda variant: variant["metadata"].update(flydsl="9.9"),
+    ],
+    ids=["no size", "no files", "no versions"],
+)
+def test_a_damaged_manifest_is_told(
+    change: Callable[[dict[str, Any]], object], aot: Any, given: Path
+) -> None:
+    path = Path(str(aot.__file__)).parent / "manifest.json"
+    content = json.loads(path.read_text())
+    for variant in content["kernels"]["norm"]["variants"]:
+        change(variant)
+    path.write_text(json.dumps(content))
+    with pytest.raises(aot.ManifestError, match="damaged at kernel 'norm'"):
+        aot.install()
 
 
 def test_a_damaged_file_costs_no_other(aot: Any, tmp_path: Path) -> None:
