@@ -280,3 +280,7 @@ def test_entries_are_found_by_the_keys_of_flydsl(new_project: Callable[..., Proj
     assert sorted(row["verdict"] for row in rows) == ["compiles", "found"]
     (bad,) = (row for row in rows if row["verdict"] == "compiles")
     assert f"the shipped file {entry} is damaged" in bad["detail"]
+    # A folder for entries is not yet one that the shipped ones are in.
+    names = "import os\n\nos.environ['FLYDSL_RUNTIME_CACHE_DIR'] = os.path.expanduser('~/mine')\n"
+    project.write({"demo/__init__.py": names})
+    assert "hidden" in {row["verdict"] for row in looked_up(project, status=1)}

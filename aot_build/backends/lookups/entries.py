@@ -8,12 +8,13 @@ one that is not there FlyDSL says by which keys it looked.
 import importlib.metadata
 import os
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 from aot_build.backends.flydsl.entries import name_of_call
-from aot_build.backends.flydsl.environment import ARCH, CACHE, COMPILE_ONLY
+from aot_build.backends.flydsl.environment import ARCH, COMPILE_ONLY
 from aot_build.backends.lookups import place
 from aot_build.backends.lookups.shelf import Shelf, change, changes_of, label_of
 from aot_build.backends.python import find_attribute
@@ -24,6 +25,8 @@ from aot_build.rows import ChangeRow, RuntimeRow
 RUN_ONLY = "FLYDSL_RUNTIME_RUN_ONLY"
 UNSET = ("FLYDSL_AUTOTUNE", "FLYDSL_DEBUG_DUMP_ASM", "FLYDSL_DUMP_IR", "HSA_OVERRIDE_GFX_VERSION")
 """With these it would compile, or look under another architecture."""
+INSTALLER = "{}._aot._flydsl"
+"""The runtime's module that is imported by installing FlyDSL entries, and by nothing else."""
 _ENTRY = re.compile(r"(.+)_([0-9a-f]{32})/([0-9a-f]{16})\.pkl")
 _MISS = re.compile(r"no usable AOT cache for (\S+): manager_key=(\w+), cache_key=(.*?)\.\.\., ")
 MANAGER = "source of {} or flydsl itself (manager key)"
@@ -40,7 +43,8 @@ def look_up(asked: Inquiry, shelf: Shelf) -> Iterator[RuntimeRow]:
     patient = os.environ.pop("AOT_RUNTIME")
     aot, refused = place.runtime(asked.around), ""
     function = find_attribute(asked.source)
-    shelf.installed = CACHE in os.environ
+    # Not by the folder of the entries: a package may name one, and fill it from nowhere.
+    shelf.installed = INSTALLER.format(asked.around.package) in sys.modules
     os.environ["AOT_RUNTIME"], aot._state.strict = patient, None
     try:
         aot.install()
