@@ -76,7 +76,7 @@ def answered(project: str, shape: str, as_json: bool) -> bool:
     if found is None:
         return False
     wall = perf_counter() - began
-    text = found[1].replace(snapshot.WALL, f"{wall:.4f}")
+    text, *left_out = found[1].replace(snapshot.WALL, f"{wall:.4f}").split("\n")
     summary = os.environ.get("AOT_BUILD_SUMMARY")
     if summary:
         try:
@@ -85,6 +85,8 @@ def answered(project: str, shape: str, as_json: bool) -> bool:
         except OSError as error:
             sys.stderr.write(f"aot_build: the summary cannot be written: {error}\n")
     try:
+        for line in left_out:
+            sys.stderr.write(f"aot_build: {line}\n")
         _report(text, as_json, wall)
     except BrokenPipeError:
         pass

@@ -136,6 +136,9 @@ class Build:
             return False
         self._package, text = found
         text = text.replace(snapshot.WALL, f"{time.perf_counter() - began:.4f}")
+        text, *left_out = text.split("\n")
+        for line in left_out:
+            self._emit(Notice(line))
         self._finish(Summary.from_json(text))
         return True
 

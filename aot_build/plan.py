@@ -164,9 +164,9 @@ class Planner:
                 found.append(spec)
             elif spec.name not in told:
                 problem = self._space.lacking[toolchain]
-                self._space.emit(
-                    Notice(f"{spec.name} is left out: {problem.message}; {problem.hint}")
-                )
+                text = f"{spec.name} is left out: {problem.message}; {problem.hint}"
+                self._space.left_out.append(text)
+                self._space.emit(Notice(text))
                 told.add(spec.name)
         return found
 

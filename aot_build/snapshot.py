@@ -9,6 +9,8 @@ version 1:
                 input paths, output folder, output names
     rows        native 64-bit integers: five an input, three an output
 
+The summary is a line of JSON, after it a line for each kernel that is left out.
+
 An input row is device, inode, size, mtime_ns, ctime_ns; five zeros say that the path must be
 absent, five ones that it must exist, whatever it is, five twos that it must be there and no link.
 An output row is inode, size, mtime_ns.
@@ -96,7 +98,8 @@ def environment(names: list[str]) -> str:
 def fresh(project: str, request: str) -> tuple[str, str] | None:
     """Package and summary of the last build where nothing changed since, else None.
 
-    The summary is JSON with `WALL` in the place of `wall_s`.
+    The summary is JSON with `WALL` in the place of `wall_s`, and what to say of kernels that are
+    left out, a line each.
     """
     try:
         with open(path_of(project, request), "rb", buffering=0) as stream:

@@ -87,6 +87,8 @@ class Workspace:
         self.toolchains: dict[str, Toolchain] = {}
         self.lacking: dict[str, EnvironmentProblem] = {}
         """Toolchains that are not found, of kernels that may be left out."""
+        self.left_out: list[str] = []
+        """What was told of these kernels: a build that has nothing to do tells it again."""
         self.roots = {"project": str(self.settings.project)}
         self.pool_started = False
         self._preloaded: set[str] = set()

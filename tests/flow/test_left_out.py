@@ -61,6 +61,11 @@ def test_a_program_that_comes(new_project: Callable[..., Project], tmp_path: Pat
     assert ended.returncode == 0 and "1 built" in ended.stderr
     assert ended.stderr.count("scale is left out: ") == 1
     settle(project)
+    log = project.path / "build/aot/events.jsonl"
+    before = log.read_bytes()
+    for words in (["build"], ["build", "--json"], ["build", "--progress", "plain"]):
+        assert project.command(*words).stderr.count("scale is left out: ") == 1, words
+    assert log.read_bytes() == before, "no engine was started"
     for name in ("g++", "as", "ld"):
         (place / name).symlink_to(shutil.which(name) or compiler)
     assert not is_fresh(project)
