@@ -1,5 +1,6 @@
 """Why each variant would be built, or why it last was: decided elsewhere, told here."""
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,7 +10,9 @@ from aot_build import snapshot
 from aot_build.core.record import Record
 from aot_build.errors import InputError, did_you_mean
 from aot_build.frontend import plan
+from aot_build.opening import declared_settings
 from aot_build.report.wording import iso
+from aot_build.request import Request
 from aot_build.rows import ChangeRow, PlanRow, StageRow
 
 HIT, MISS, FAILED, VANISHED = "hit", "miss", "failed", "vanished"
@@ -57,9 +60,17 @@ def explain(
     gone = list(_vanished(project, rows)) if targets is None else []
     names = {row.kernel for row in rows} | {each.kernel for each in gone}
     if kernel is not None and kernel not in names:
-        raise InputError(f"no kernel is called {kernel!r}", hint=did_you_mean(kernel, names))
+        raise _unknown(project, kernel, names)
     found = [*map(_explained, rows), *gone]
     return [each for each in found if kernel in (None, each.kernel)]
+
+
+def _unknown(project: Path, kernel: str, names: set[str]) -> InputError:
+    settings, _ = declared_settings(Request(os.path.realpath(project)))
+    if kernel in {spec.name for spec in settings.kernels}:
+        text = f"kernel {kernel!r} is declared, and nothing of it would be built"
+        return InputError(text, hint="aot-build plan says what is left out")
+    return InputError(f"no kernel is called {kernel!r}", hint=did_you_mean(kernel, names))
 
 
 def _explained(row: PlanRow) -> Explanation:

@@ -82,6 +82,9 @@ def test_a_package_that_comes(new_project: Callable[..., Project], tmp_path: Pat
     ended = project.command("build", "--json")
     assert "copy is left out: flydsl 9.0 is not one that works" in ended.stderr
     assert json.loads(ended.stdout.splitlines()[-1])["actions"] == 1
+    ended = project.command("explain", "copy")
+    assert ended.returncode == 2 and "kernel 'copy' is declared, and nothing" in ended.stderr
+    assert "no kernel is called 'cpy'" in project.command("explain", "cpy").stderr
     settle(project)
     installed(first, "9.1")
     assert not is_fresh(project)
