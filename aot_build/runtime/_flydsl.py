@@ -100,9 +100,10 @@ def _placed(entries: dict[str, _Entry]) -> str:
     if given is not None:
         return _told_of(_fill(given, entries), entries)
     found: list[tuple[int, str, str]] = []
-    for root in _own_folders():
+    for folders in _own_folders():
+        root = folders[-1]
         try:
-            trouble = _claimed(root)
+            trouble = _claimed(folders)
             wrong = [] if trouble else _fill(root, entries)
         except OSError as error:
             trouble, wrong = _said(error), []
@@ -117,27 +118,33 @@ def _placed(entries: dict[str, _Entry]) -> str:
     return trouble
 
 
-def _own_folders() -> Iterator[str]:
-    """Folders to use where none is given, best first."""
+def _own_folders() -> Iterator[tuple[str, ...]]:
+    """Folders to use where none is given, best first; each behind the one above it that is ours."""
     caches = os.environ.get("XDG_CACHE_HOME", "")
     if not os.path.isabs(caches):
         caches = os.path.join(os.path.expanduser("~"), ".cache")
     if os.path.isabs(caches):
-        yield os.path.join(caches, "aot-runtime", _FOLDER)
+        ours = os.path.join(caches, "aot-runtime")
+        yield ours, os.path.join(ours, _FOLDER)
     import tempfile
 
-    yield os.path.join(tempfile.gettempdir(), f"aot-runtime-{os.geteuid()}-{_FOLDER}")
+    yield (os.path.join(tempfile.gettempdir(), f"aot-runtime-{os.geteuid()}-{_FOLDER}"),)
 
 
-def _claimed(root: str) -> str:
-    """Make a folder that nobody else can write: what lies in it will be unpickled. Raises OSError.
+def _claimed(folders: tuple[str, ...]) -> str:
+    """Make folders that nobody else can write: what lies in them will be unpickled. Raises OSError.
 
     What is wrong with one that is there, else nothing.
     """
-    os.makedirs(root, mode=0o700, exist_ok=True)
-    found = os.lstat(root)
-    own = stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid()
-    return "" if own and not found.st_mode & 0o022 else f"others can write into {root}"
+    # Each by itself: of those that `makedirs` makes on the way the umask decides, and who may write
+    # into the one above can put a folder of his own in the place of the one below.
+    for folder in folders:
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+        found = os.lstat(folder)
+        own = stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid()
+        if not own or found.st_mode & 0o022:
+            return f"others can write into {folder}"
+    return ""
 
 
 def _fill(root: str, entries: dict[str, _Entry]) -> list[str]:

@@ -102,14 +102,21 @@ def test_what_is_installed_for_other_languages_sets_nothing(aot: Any, given: Pat
 
 
 def test_without_a_folder_one_among_the_users_caches_is_used(aot: Any, tmp_path: Path) -> None:
-    aot.install()
+    usual = os.umask(0o002)
+    try:
+        aot.install()
+    finally:
+        os.umask(usual)
     folder = tmp_path / "caches" / "aot-runtime" / "flydsl-v1"
     assert os.environ["FLYDSL_RUNTIME_CACHE_DIR"] == str(folder)
     assert sorted(held(folder)) == sorted([FIRST, SECOND])
-    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    modes = [stat.S_IMODE(each.stat().st_mode) for each in (folder, folder.parent)]
+    assert modes == [0o700] * 2, "who can write into the upper one can replace the lower one"
 
 
-@pytest.mark.parametrize("bad", ["a file", "others write", "a link", "a relative path"])
+@pytest.mark.parametrize(
+    "bad", ["a file", "others write", "others write above", "a link", "a relative path"]
+)
 def test_a_bad_cache_folder_is_left_for_a_temporary_one(
     aot: Any, tmp_path: Path, bad: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -119,6 +126,9 @@ def test_a_bad_cache_folder_is_left_for_a_temporary_one(
     elif bad == "others write":
         folder.mkdir(parents=True)
         folder.chmod(0o777)
+    elif bad == "others write above":
+        folder.mkdir(parents=True, mode=0o700)
+        folder.parent.chmod(0o770)
     elif bad == "a link":
         folder.parent.mkdir(parents=True)
         (tmp_path / "elsewhere").mkdir()
