@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from aot_build.toolchains import rocm
 from tests.runtime.packages import Package, lay_out
 
 pytestmark = [pytest.mark.slow, pytest.mark.torch, pytest.mark.flydsl]
@@ -40,9 +41,6 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Package:
     """A package that ships what the FlyDSL installed here made of two launches."""
     made = Package(tmp_path_factory.mktemp("built"))
     lay_out(made.aot)
-    rocm = made.root / "rocm"
-    (rocm / "llvm" / "bin").mkdir(parents=True)
-    (rocm / "llvm" / "bin" / "ld.lld").symlink_to(linker())
     shutil.copy(HERE / "flydsl_to_ship.py", made.aot.parent / "kern.py")
     (made.aot.parent / "__init__.py").touch()
     launch(made, FLYDSL_RUNTIME_CACHE_DIR=str(made.root / "made"))
@@ -51,16 +49,10 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Package:
     return made
 
 
-def linker() -> str:
-    """Of LLVM 19 or newer, which links AMD's code."""
-    own = os.path.join(os.environ.get("ROCM_PATH", "/opt/rocm"), "llvm", "bin", "ld.lld")
-    names = (own, "ld.lld-21", "ld.lld-20", "ld.lld-19")
-    return next(filter(None, map(shutil.which, names)))
-
-
 def launch(package: Package, **env: str) -> str:
+    home = rocm.lay_out(rocm.find_rocm(os.environ), package.root / "rocm")
     compiling = {"COMPILE_ONLY": "1", "ARCH": "gfx942", "FLYDSL_GPU_ARCH": "gfx942"}
-    env |= {**compiling, "ROCM_PATH": str(package.root / "rocm"), "PYTHONDONTWRITEBYTECODE": "1"}
+    env |= {**compiling, "ROCM_PATH": home, "PYTHONDONTWRITEBYTECODE": "1"}
     return package.python("-c", LAUNCHES, **env).stdout.strip()
 
 
@@ -79,7 +71,6 @@ def test_a_launch_that_is_not_shipped_is_an_error_in_strict_mode(
     built: Package, tmp_path: Path
 ) -> None:
     package = built.copy(tmp_path)
-    shutil.copytree(built.root / "rocm", tmp_path / "rocm", symlinks=True)
     package.edit(lambda variant: variant["files"].pop(min(variant["files"])))
     with pytest.raises(AssertionError, match="RUN_ONLY=1 but no usable AOT cache for launch"):
         launch(package, AOT_RUNTIME="strict", XDG_CACHE_HOME=str(tmp_path))

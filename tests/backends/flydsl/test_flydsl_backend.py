@@ -1,7 +1,7 @@
 """What a FlyDSL kernel may declare, what of an environment counts, what a compile error tells."""
 
 import dataclasses
-import shutil
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,6 +19,7 @@ from aot_build.core.target import known_targets, parse_target
 from aot_build.core.toolchain import Toolchain
 from aot_build.core.work import WorkReport
 from aot_build.errors import InputError
+from aot_build.toolchains.rocm import find_rocm
 from tests.backends import conftest
 
 TOOLCHAIN = Toolchain("flydsl", "0.4.2", "1" * 32)
@@ -113,9 +114,7 @@ def test_every_variable_of_the_installed_flydsl_is_known(fresh_python: Callable[
 @pytest.mark.torch
 @pytest.mark.slow
 def test_without_device_libraries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    linker = shutil.which("ld.lld-19")
-    if linker is None:
-        pytest.skip("needs ld.lld-19")
+    linker = find_rocm(os.environ).linker
     # Without byte code torch takes twenty seconds.
     worker = conftest.WORKER.replace("sys.pycache_prefix = '/dev/null/pycache'; ", "")
     monkeypatch.setattr(conftest, "WORKER", worker)

@@ -18,12 +18,12 @@ import collections
 import contextlib
 import os
 import re
-import shutil
 from pathlib import Path
 
 import numpy as np
 from flydsl._mlir import ir
 
+from aot_build.toolchains.rocm import find_rocm, lay_out
 from tests.kernels.flydsl.machine import Block, Fault, Memory, Pointer, matrix
 from tests.kernels.flydsl.operations import OPERATIONS
 
@@ -48,18 +48,8 @@ def lowering(arch, folder):
 
 
 def rocm(folder):
-    """A folder with what FlyDSL needs of ROCm; `folder`, unless the environment has one."""
-    if os.environ.get("ROCM_PATH"):
-        return os.environ["ROCM_PATH"]
-    found = {
-        folder / "llvm/bin/ld.lld": shutil.which("ld.lld-19") or "",
-        folder / "amdgcn/bitcode": "/usr/lib/x86_64-linux-gnu/amdgcn/bitcode",
-    }
-    for link, to in found.items():
-        if Path(to).exists() and not link.exists():
-            link.parent.mkdir(parents=True, exist_ok=True)
-            link.symlink_to(to)
-    return str(folder)
+    """A folder with what FlyDSL needs of ROCm, below `folder` unless there is a whole one."""
+    return lay_out(find_rocm(os.environ), folder)
 
 
 def newest(folder):
@@ -67,17 +57,6 @@ def newest(folder):
     found = [path for path in Path(folder).rglob("*.mlir") if STAGE.fullmatch(path.name)]
     last = max(found, key=lambda path: (path.parent.stat().st_mtime_ns, path.name))
     return last.read_text(encoding="utf-8")
-
-
-def run(text, arch, arguments):
-    """Run every kernel that a launch starts; see above."""
-    with ir.Context() as ctx:
-        ctx.allow_unregistered_dialects = True
-        module = ir.Module.parse(text)
-        top = [op.operation for op in module.body.operations]
-        (host,) = (op for op in top if op.name == "func.func")
-        (device,) = (op for op in top if op.name == "gpu.module")
-        return Program(arch, device).host(host, arguments)
 
 
 def value(given):
@@ -171,3 +150,14 @@ class Program:
             # Whoever reads what nobody wrote shall notice.
             self.block.local.bytes.fill(0xFF)
             execute()
+
+
+def run(text, arch, arguments, kind=Program):
+    """Run every kernel that a launch starts; see above. `kind` knows the operations."""
+    with ir.Context() as ctx:
+        ctx.allow_unregistered_dialects = True
+        module = ir.Module.parse(text)
+        top = [op.operation for op in module.body.operations]
+        (host,) = (op for op in top if op.name == "func.func")
+        (device,) = (op for op in top if op.name == "gpu.module")
+        return kind(arch, device).host(host, arguments)

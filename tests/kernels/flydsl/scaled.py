@@ -130,10 +130,4 @@ class Scaled(interpret.Program):
 
 def run(text, arch, arguments):
     """As `interpret.run`."""
-    with ir.Context() as ctx:
-        ctx.allow_unregistered_dialects = True
-        module = ir.Module.parse(text)
-        top = [op.operation for op in module.body.operations]
-        (host,) = (op for op in top if op.name == "func.func")
-        (device,) = (op for op in top if op.name == "gpu.module")
-        return Scaled(arch, device).host(host, arguments)
+    return interpret.run(text, arch, arguments, Scaled)
