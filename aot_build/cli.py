@@ -19,6 +19,8 @@ from aot_build.errors import EnvironmentProblem, InputError
 from aot_build.report.display import add_options, open_console
 
 RUNTIME = "compile nothing; say which shipped kernels production would not find and compile anew"
+SAMPLE = 10
+"""Variants that `verify` builds again."""
 SETTING = "a setting, as a wheel build takes it; repeatable"
 
 
@@ -103,6 +105,10 @@ def _declared_targets(project: str) -> list[str]:
 
 def _verify(chosen: argparse.Namespace) -> int:
     if chosen.runtime:
+        if chosen.sample is not None:
+            raise InputError(
+                "--sample says how many are built again; --runtime looks all of them up"
+            )
         return _verify_runtime(chosen)
     if chosen.installed or chosen.wheel:
         raise InputError("--installed and --wheel say what --runtime examines")
@@ -117,7 +123,7 @@ def _verify(chosen: argparse.Namespace) -> int:
             targets=chosen.target,
             mode=chosen.mode,
             kernels=chosen.kernel,
-            sample=None if chosen.all else chosen.sample,
+            sample=None if chosen.all else chosen.sample or SAMPLE,
             emit=emit,
             goal="verify",
         )
@@ -243,7 +249,7 @@ def _parser() -> argparse.ArgumentParser:
     passes = command("passes", _passes, "print the passes of the modes")
     verify = command("verify", _verify, "build a sample again without the cache; compare bytes")
     verify.add_argument("--all", action="store_true", help="every variant, not just a sample")
-    verify.add_argument("--sample", type=positive, default=10, metavar="N", help="default: 10")
+    verify.add_argument("--sample", type=positive, metavar="N", help=f"default: {SAMPLE}")
     verify.add_argument("--runtime", action="store_true", help=RUNTIME)
     examined = verify.add_mutually_exclusive_group()
     examined.add_argument(

@@ -139,3 +139,5 @@ def test_what_cannot_be_examined(new_project: Callable[..., Project], tmp_path: 
         assert ended.returncode == 2 and "cannot be read" in ended.stderr, ended.stderr
     ended = project.command("verify", "--wheel", "any.whl")
     assert ended.returncode == 2 and "--runtime" in ended.stderr
+    ended = project.command("verify", "--runtime", "--sample", "3")
+    assert ended.returncode == 2 and "--runtime looks all of them up" in ended.stderr
