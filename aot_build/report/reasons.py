@@ -159,8 +159,8 @@ def looked_up(rows: Sequence[RuntimeRow], *, every: bool = False) -> Iterator[st
             yield plain(f"  the nearest that ships: {row.nearest}")
         for each in row.changes[:MOST_SHOWN]:
             yield plain(f"    {each.component}: {each.was or '-'} there, {each.now or '-'} here")
-        if more := len(row.changes) - MOST_SHOWN:
-            yield from [f"    and {count(more, 'other difference')}"] * (more > 0)
+        if more := max(0, len(row.changes) - MOST_SHOWN):
+            yield f"    and {count(more, 'other difference')}"
         if len(group) > 1 and row.verdict != "hidden":
             yield f"  and {_others(group)} for the same reason"
     yield _tally(rows)

@@ -7,9 +7,9 @@ import pytest
 
 from aot_build.events import PlanListed, VerifyListed, decode, encode
 from aot_build.explain import Explanation
-from aot_build.report.reasons import explained, planned, verified
+from aot_build.report.reasons import explained, looked_up, planned, verified
 from aot_build.report.wording import ago, iso
-from aot_build.rows import ChangeRow, DifferenceRow, PlanRow, StageRow, VerifyRow
+from aot_build.rows import ChangeRow, DifferenceRow, PlanRow, RuntimeRow, StageRow, VerifyRow
 
 HEADER = ChangeRow("file", "file {project}/a.h", "aaaa", "bbbb", "/p/a.h", iso(1e9))
 BUILT = {"at": iso(1.1e9), "reason": "never built here", "family": "never-built", "seconds": 0.5}
@@ -118,3 +118,14 @@ def test_what_a_newer_writer_says_in_a_row_is_passed_over() -> None:
 def test_times_that_are_none() -> None:
     assert iso(float("nan")) == iso(float("inf")) == iso(1e300) == ""
     assert ago("yesterday") == "at an unknown time" and ago(iso(4e9)) == "in the future"
+
+
+def test_a_launch_that_differs_in_many_things_shows_the_first() -> None:
+    def shown(number: int) -> list[str]:
+        changes = tuple(ChangeRow("runtime", f"x{n}", "1", "2") for n in range(number))
+        row = RuntimeRow("gemm", "N=0", "cpu", "compiles", "why", "N=1", changes)
+        return [line.strip() for line in looked_up([row]) if line.startswith("    ")]
+
+    assert shown(3) == [f"x{n}: 1 there, 2 here" for n in range(3)]
+    assert shown(8) == [f"x{n}: 1 there, 2 here" for n in range(8)]
+    assert shown(10) == [*shown(8), "and 2 other differences"]
