@@ -9,7 +9,7 @@ import torch
 from aot_kernels.gated import Gated, gated
 from aot_kernels.mx import BLOCK, decoded, encoded, form_of
 from aot_kernels.operations.moe import check_routing
-from aot_kernels.tensors import check
+from aot_kernels.tensors import check, check_places
 
 
 def grouped_gemm(
@@ -83,6 +83,7 @@ def _product(
         check_routing(operation, a, counts=counts)
         _check_shapes(operation, a, b, counts, constants, a.shape[-1:] == b.shape[-1:])
         return _plain(a, b, counts, constants)
+    check_places(operation, a=a, b=b, a_scale=a_scale, b_scale=b_scale)
     check_routing(operation, a, counts=counts)
     _check_shapes(operation, a, b, counts, constants)
     form = _check_scaled(operation, a, a_scale, b, b_scale)
@@ -110,11 +111,8 @@ def _plain(
 def _check_scaled(
     operation: str, a: torch.Tensor, a_scale: torch.Tensor, b: torch.Tensor, b_scale: torch.Tensor
 ) -> str:
-    """The form of A. Raises TypeError for forms and devices, ValueError for shapes of scales."""
-    for tensor in (b, a_scale, b_scale):
-        if tensor.device != a.device:
-            raise TypeError(f"{operation}: operands are on {a.device} and {tensor.device}")
-    size = a_scale.shape[-1] * BLOCK
+    """The form of A. Raises TypeError for forms, ValueError for shapes of scales."""
+    size = a_scale.shape[-1] * BLOCK if a_scale.dim() else 0
     form = form_of(a, size)
     if form_of(b, size) != "e2m1" or {a_scale.dtype, b_scale.dtype} != {torch.uint8}:
         given = f"{b.dtype}, {a_scale.dtype} and {b_scale.dtype}"

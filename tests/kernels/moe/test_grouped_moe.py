@@ -123,5 +123,15 @@ def test_what_does_not_fit_is_refused():
         aot_kernels.grouped_gemm(x, *mx.encoded(b, "e4m3")[:1], counts, a_scale=by, b_scale=w_by)
     with pytest.raises(ValueError, match="a scale for each 32"):
         aot_kernels.grouped_gemm(x, w, counts, a_scale=by, b_scale=w_by[..., :1])
+    for bad in (by.to("meta"), by.tolist()):
+        with pytest.raises(TypeError, match="a_scale is a"):
+            aot_kernels.grouped_gemm(x, w, counts, a_scale=bad, b_scale=w_by)
+    with pytest.raises(TypeError, match=r"a is a .* tensor on meta"):
+        aot_kernels.grouped_gemm(
+            *(t.to("meta") for t in (x, w, counts)),
+            a_scale=by.to("meta"), b_scale=w_by.to("meta"),
+        )  # fmt: skip
+    with pytest.raises(TypeError, match="rows of 0 elements"):
+        aot_kernels.grouped_gemm(x, w, counts, a_scale=by[0, 0, 0], b_scale=w_by)
     with pytest.raises(ValueError, match="I has to be a multiple of 32; got 3"):
         aot_kernels.grouped_moe(x, w, w, counts, x_scale=by, w_up_scale=w_by, w_down_scale=w_by)
