@@ -212,6 +212,9 @@ def test_what_does_not_fit(shipped: ModuleType):
     for ends in ([0, 71], [1, 70], [0, 50, 40, 70], [], [70]):
         with pytest.raises(ValueError, match="has to rise from 0 to T = 70, in a batch of one"):
             call(cu_seqlens=torch.tensor(ends, dtype=torch.int64), initial_state=None)
+    for ends in (70, [[0, 70]]):
+        with pytest.raises(ValueError, match=r"expected cu_seqlens \(N \+ 1,\); got \("):
+            call(cu_seqlens=torch.tensor(ends), initial_state=None)
 
 
 def test_rows_are_all_combinations():

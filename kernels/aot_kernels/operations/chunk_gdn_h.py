@@ -48,12 +48,8 @@ def chunk_gdn_h(
         state_dtype = getattr(initial_state, "dtype", state_dtype)
     snapshot_dtype = snapshot_dtype or k.dtype
     given = {"k": k, "w": w, "u": u, "g": g}
-    given |= {} if initial_state is None else {"initial_state": initial_state}
-    given |= {} if cu_seqlens is None else {"cu_seqlens": cu_seqlens}
-    check_places("chunk_gdn_h", **given)
-    _check_dtypes(given, snapshot_dtype, state_dtype)
-    ends = None if cu_seqlens is None else [int(end) for end in cu_seqlens.tolist()]
-    _check_shapes({name: tuple(tensor.shape) for name, tensor in given.items()}, ends, chunk)
+    more = {"initial_state": initial_state, "cu_seqlens": cu_seqlens}
+    ends = _checked(given, more, snapshot_dtype, state_dtype, chunk)
     if k.is_cuda:
         from aot_kernels.gpu.chunk_gdn_h import chunk_gdn_h as on_gpu
 
@@ -62,6 +58,25 @@ def chunk_gdn_h(
     from aot_kernels.cpu.chunk_gdn_h import chunk_gdn_h as on_cpu
 
     return on_cpu(k, w, u, g, initial_state, final_state, ends, chunk, snapshot_dtype, state_dtype)
+
+
+def _checked(
+    given: dict[str, torch.Tensor],
+    more: dict[str, torch.Tensor | None],
+    snapshot_dtype: torch.dtype,
+    state_dtype: torch.dtype,
+    chunk: int,
+) -> list[int] | None:
+    """`cu_seqlens` as numbers; of `more` those count that there are. Raises as `chunk_gdn_h`."""
+    given = given | {name: tensor for name, tensor in more.items() if tensor is not None}
+    check_places("chunk_gdn_h", **given)
+    _check_dtypes(given, snapshot_dtype, state_dtype)
+    shapes = {name: tuple(tensor.shape) for name, tensor in given.items()}
+    if len(shapes.get("cu_seqlens", (0,))) != 1:
+        raise ValueError(f"chunk_gdn_h: expected cu_seqlens (N + 1,); got {shapes['cu_seqlens']}")
+    ends = given["cu_seqlens"].tolist() if "cu_seqlens" in given else None
+    _check_shapes(shapes, ends, chunk)
+    return ends
 
 
 def _check_dtypes(
