@@ -7,6 +7,8 @@ after it are on their way. `product.py` has the details.
 With SPLIT above 1 the blocks leave parts in fp32, which `add_up` adds in their order. Atomics
 would add them in the order of arrival, so that results would differ from run to run, and need
 memory that is cleared before.
+
+`multiply_tiles` is long: only in a kernel itself are loops loops, and not unrolled.
 """
 
 # mypy: ignore-errors

@@ -6,6 +6,9 @@ constants in rows that were tuned for a model, 0 in those that take any number o
 
 It assumes what `aot_kernels.gpu.chunk_gdn_h` makes true: 16-byte aligned pointers to contiguous
 tensors; K is a power of two, BV divides V.
+
+The kernel is long: the state and five offsets move on with each chunk, and functions would have to
+pass all of them about.
 """
 
 # mypy: ignore-errors
