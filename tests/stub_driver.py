@@ -36,6 +36,9 @@ MODELS = {
     "hip:gfx942": Model(
         "hip", "gfx942", 64, "AMD Instinct MI300X", (9, 4), 65536, 304, "gfx942:sramecc+:xnack-"
     ),
+    "hip:gfx950": Model(
+        "hip", "gfx950", 64, "AMD Instinct MI355X", (9, 5), 163840, 256, "gfx950:sramecc+:xnack-"
+    ),
 }
 
 

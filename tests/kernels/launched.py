@@ -18,6 +18,7 @@ from aot_kernels import (
     gemm_a8w8,
     grouped_moe,
     moe,
+    mx,
     rmsnorm,
 )
 from aot_kernels.gpu import variants
@@ -69,6 +70,23 @@ def experts(tokens, topk, dim, inter):
     grouped_moe(x.expand(4, tokens, dim), w_up, w_down, torch.full((4,), tokens))
 
 
+def calls_of_tuned(target):
+    """What rows of tuned tables alone serve: states in bf16 of six heads, block-scaled numbers."""
+    kinds = {row["state"] for at, row in rows("gpu_chunk_gdn_h_tuned") if at == target}
+    if "bf16" in kinds:
+        k = torch.empty(1, 70, 2, 128, dtype=torch.bfloat16)
+        w, g = torch.empty(1, 70, 6, 128, dtype=torch.bfloat16), torch.empty(1, 70, 6)
+        chunk_gdn_h(k, w, w, g, state_dtype=torch.bfloat16)
+    if target in {at for at, _ in rows("gpu_grouped_moe_tuned")}:
+        w_up, up_by = mx.encoded(torch.ones(4, 2 * 96, 160), "e2m1")
+        w_down, down_by = mx.encoded(torch.ones(4, 160, 96), "e2m1")
+        for form in mx.FORMS:
+            x, by = mx.encoded(torch.ones(4, 7, 160), form)
+            shifted = torch.cat([by.flatten()[:1], by.flatten()])[1:].view(by.shape)
+            scales = {"x_scale": shifted, "w_up_scale": up_by, "w_down_scale": down_by}
+            grouped_moe(x, w_up, w_down, torch.full((4,), 7), **scales)
+
+
 def calls_of_a8w8(target):
     kinds = {(row["dtype"], row["out"]) for at, row in rows("gpu_gemm_a8w8") if at == target}
     for (dtype, name), (out, kind), (m, n, k) in itertools.product(
@@ -116,6 +134,7 @@ def main():
     calls()
     calls_of_a8w8(target)
     calls_of_gdn()
+    calls_of_tuned(target)
     print(json.dumps([json.loads(text) for text in sorted(found)]))
 
 

@@ -3,7 +3,7 @@
 import tomllib
 from pathlib import Path
 
-from aot_kernels.tuned import chunk_gdn_h, gemm
+from aot_kernels.tuned import chunk_gdn_h, gemm, grouped_moe
 
 from aot_build.specs.tables import read_table
 
@@ -21,7 +21,11 @@ FILES = {
     "gpu_moe_sum": "moe_sum.csv",
     "gpu_grouped_moe": "grouped_moe.csv",
 }
-TUNED = {"gpu_gemm_tuned": gemm.triton, "gpu_chunk_gdn_h_tuned": chunk_gdn_h.triton}
+TUNED = {
+    "gpu_gemm_tuned": gemm.triton,
+    "gpu_chunk_gdn_h_tuned": chunk_gdn_h.triton,
+    "gpu_grouped_moe_tuned": grouped_moe.triton,
+}
 
 
 def rows(kernel):

@@ -46,7 +46,7 @@ def specialisation(kernel, row):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("target", ["cuda:sm_90a", "hip:gfx942"])
+@pytest.mark.parametrize("target", ["cuda:sm_90a", "hip:gfx942", "hip:gfx950"])
 def test_every_launch_is_of_a_declared_variant(target):
     launches = json.loads(python(Path(__file__).with_name("launched.py"), target))
     served = set()
