@@ -19,6 +19,7 @@ from aot_build.toolchains.nvcc import find_nvcc
 from aot_build.toolchains.rocm import (
     INSTALL_BITCODE,
     INSTALL_LINKER,
+    REQUIREMENT,
     NoLinker,
     find_bitcode,
     find_rocm,
@@ -84,7 +85,7 @@ PROGRAMS = {
 PACKAGES = {
     "torch": ("no `export` kernels, no tensors for our own kernels", "pip install torch"),
     "triton": ("no `triton` kernels", "pip install triton"),
-    "flydsl": ("no `flydsl` kernels", "pip install 'flydsl>=0.3.1,<0.5'"),
+    "flydsl": ("no `flydsl` kernels", f"pip install '{REQUIREMENT}'"),
 }
 
 

@@ -36,6 +36,7 @@ INSTALL_LINKER = f"apt-get install lld-{OLDEST}"
 INSTALL_BITCODE = "apt-get install rocm-device-libs"
 FLYDSL = ((0, 3, 1), (0, 5))
 """The oldest version that works, and the first that nobody has tried."""
+REQUIREMENT = "flydsl>={},<{}".format(*(".".join(map(str, numbers)) for numbers in FLYDSL))
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,11 +142,10 @@ def find_flydsl(
     """
     oldest, beyond = FLYDSL
     if not oldest <= _numbers(package.version) < beyond:
-        wanted = f">={_dotted(oldest)},<{_dotted(beyond)}"
         raise EnvironmentProblem(
             f"flydsl {package.version} is not one that works",
-            {"works": wanted},
-            f'pip install "flydsl{wanted}"',
+            {"works": REQUIREMENT.removeprefix("flydsl")},
+            f'pip install "{REQUIREMENT}"',
         )
     rocm = find_rocm(env)
     loads, _ = libraries([rocm.linker], env)
@@ -200,7 +200,3 @@ def _version(linker: str, env: Mapping[str, str]) -> str:
 
 def _numbers(version: str) -> tuple[int, ...]:
     return tuple(map(int, re.findall(r"\d+", version)[:4]))
-
-
-def _dotted(numbers: tuple[int, ...]) -> str:
-    return ".".join(map(str, numbers))

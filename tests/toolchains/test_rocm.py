@@ -2,18 +2,21 @@
 
 import os
 import shutil
+import tomllib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from aot_build.backends.flydsl import BACKEND
 from aot_build.core.toolchain import Toolchain
 from aot_build.errors import EnvironmentProblem
 from aot_build.files import StatIndex
 from aot_build.toolchains import rocm
-from aot_build.toolchains.rocm import NoLinker, find_flydsl, find_rocm, lay_out
+from aot_build.toolchains.rocm import REQUIREMENT, NoLinker, find_flydsl, find_rocm, lay_out
 
+ROOT = Path(__file__).parents[2]
 FLYDSL = Toolchain("flydsl", "0.4.2", "0" * 32, files=("/some/file",))
 
 
@@ -162,3 +165,12 @@ def test_versions_that_nobody_has_tried(machine: Callable[..., Machine], version
     with pytest.raises(EnvironmentProblem, match="is not one that works") as raised:
         find_flydsl(package, here.env, StatIndex().digest, here.folder)
     assert 'pip install "flydsl>=0.3.1,<0.5"' in str(raised.value)
+
+
+def test_the_versions_that_work_are_the_same_everywhere() -> None:
+    """Rooms do not import one another, and pyproject.toml imports nothing."""
+    assert BACKEND.requires == (REQUIREMENT,)
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    (own,) = extras["optional-dependencies"]["flydsl"]
+    (tested,) = (e for e in extras["optional-dependencies"]["test"] if e.startswith("flydsl"))
+    assert own == tested.partition(";")[0] == REQUIREMENT
