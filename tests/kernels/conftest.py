@@ -33,13 +33,13 @@ def target(
     torch = pytest.importorskip("torch")
     if request.param != "cpu" and torch.backends.cpu.get_cpu_capability() == "DEFAULT":
         pytest.skip(f"this CPU cannot run {request.param}")
-    from aot_kernels.cpu import chunk_gdn_h, gemm, gemm_a8w8, rmsnorm
+    from aot_kernels.cpu import chunk_gdn_h, gemm, gemm_a8w8, moe, rmsnorm
 
     def select(name: str, device: object = None, **row: Any) -> Any:
         return shipped.get(name, target=request.param, **row)
 
     monkeypatch.setattr(shipped, "select", select)
-    for module in (chunk_gdn_h, gemm, gemm_a8w8, rmsnorm):
+    for module in (chunk_gdn_h, gemm, gemm_a8w8, moe, rmsnorm):
         request.addfinalizer(module._variant.cache_clear)
         module._variant.cache_clear()
     return str(request.param)

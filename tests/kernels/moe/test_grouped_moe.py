@@ -6,22 +6,13 @@ torch = pytest.importorskip("torch")
 
 import aot_kernels  # noqa: E402
 from aot_kernels import mx  # noqa: E402
-from aot_kernels.cpu.moe import _variant  # noqa: E402
 from aot_kernels.reference import grouped_moe as reference  # noqa: E402
 from aot_kernels.tensors import DTYPES  # noqa: E402
 
 from tests.kernels.moe.bounds import expert, product, rounding, worst  # noqa: E402
 
-pytestmark = pytest.mark.torch
+pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("target")]
 dtypes = pytest.mark.parametrize("dtype", DTYPES, ids=DTYPES.get)
-
-
-@pytest.fixture(autouse=True)
-def fresh(target):
-    """Launchers look their variants up again: for the target of this test."""
-    _variant.cache_clear()
-    yield
-    _variant.cache_clear()
 
 
 def operands(experts, room, dim, inter):

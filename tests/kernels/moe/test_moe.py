@@ -9,22 +9,14 @@ import pytest
 torch = pytest.importorskip("torch")
 
 import aot_kernels  # noqa: E402
-from aot_kernels.cpu.moe import TILE, _variant  # noqa: E402
+from aot_kernels.cpu.moe import TILE  # noqa: E402
 from aot_kernels.tensors import DTYPES  # noqa: E402
 
 from tests.kernels.moe.bounds import mixture, worst  # noqa: E402
 
 ROWS = Path(__file__).parents[3] / "kernels/aot_kernels/cpu"
-pytestmark = pytest.mark.torch
+pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("target")]
 dtypes = pytest.mark.parametrize("dtype", DTYPES, ids=DTYPES.get)
-
-
-@pytest.fixture(autouse=True)
-def fresh(target):
-    """Launchers look their variants up again: for the target of this test."""
-    _variant.cache_clear()
-    yield
-    _variant.cache_clear()
 
 
 def operands(tokens, topk, experts, dim, inter, dtype):
