@@ -1,7 +1,5 @@
 """Rows of tuned tables of gated delta nets."""
 
-from pathlib import Path
-
 import pytest
 from aot_kernels.tuned import chunk_gdn_h, table
 
@@ -13,7 +11,6 @@ ROW = dict(zip(NAMES, (
     "gfx942", "80", "torch.bfloat16", "128", "128", "64", "32", "16", "False", "True", "False",
     "True", "False", "2048", "1", "32", "32", "64", "147.9",
 ), strict=True))  # fmt: skip
-SHARED = Path(__file__).parents[3].parent / "shared/data/aiter_tuned"
 
 
 @pytest.fixture
@@ -72,10 +69,8 @@ def test_shipped_rows_are_few_and_distinct(monkeypatch):
     assert len(found) <= 15 and not any(isinstance(each, ValueError) for each in found)
 
 
-def test_real_tables(monkeypatch):
-    files = sorted(SHARED.glob("**/*chunk_gdn_h*.csv"))
-    if not files:
-        pytest.skip("needs the folder shared/data beside the checkout")
+def test_real_tables(real, monkeypatch):
+    files = sorted(real.glob("**/*chunk_gdn_h*.csv"))
     monkeypatch.setenv(table.VARIABLE, ":".join(map(str, files)))
     found = list(chunk_gdn_h.triton([]))
     # 184 rows.

@@ -8,7 +8,6 @@ import pytest
 from aot_kernels.flydsl.tile import Tile, problem
 from aot_kernels.tuned import gemm, table
 
-SHARED = Path(__file__).parents[4] / "shared/data/aiter_tuned"
 GEMM = "gfx,cu_num,M,N,K,bias,dtype,outdtype,libtype,kernelName\n"
 A8W8 = "gfx,cu_num,M,N,K,q_dtype_w,libtype,kernelName\n"
 NAME = (
@@ -122,10 +121,8 @@ def test_shipped_rows_are_few_and_can_be_built(function):
     assert {each["target"] for each in found} == {"hip:gfx942", "hip:gfx950"}
 
 
-def test_real_tables(monkeypatch):
-    files = [str(path) for path in sorted(SHARED.glob("**/*gemm*.csv"))]
-    if not files:
-        pytest.skip("needs the folder shared/data beside the checkout")
+def test_real_tables(real, monkeypatch):
+    files = [str(path) for path in sorted(real.glob("**/*gemm*.csv"))]
     monkeypatch.setenv(table.VARIABLE, ":".join(files))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

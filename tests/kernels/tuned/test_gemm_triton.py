@@ -1,7 +1,6 @@
 """Rows of tuned tables of products, for the Triton kernel."""
 
 import warnings
-from pathlib import Path
 
 import pytest
 from aot_kernels.tuned import gemm, table
@@ -9,7 +8,6 @@ from aot_kernels.tuned import gemm, table
 HEADER = (
     "gfx,cu_num,M,N,K,bias,dtype,outdtype,scaleAB,bpreshuffle,libtype,solidx,splitK,us,kernelName\n"
 )
-SHARED = Path(__file__).parents[3].parent / "shared/data/aiter_tuned"
 BF16 = "torch.bfloat16"
 
 
@@ -85,10 +83,8 @@ def test_shipped_rows_are_few_and_distinct(monkeypatch):
     assert len(found) <= 15 and not any(isinstance(each, ValueError) for each in found)
 
 
-def test_real_tables(monkeypatch):
-    files = sorted(SHARED.glob("**/*bf16_tuned_gemm.csv"))
-    if not files:
-        pytest.skip("needs the folder shared/data beside the checkout")
+def test_real_tables(real, monkeypatch):
+    files = sorted(real.glob("**/*bf16_tuned_gemm.csv"))
     monkeypatch.setenv(table.VARIABLE, ":".join(map(str, files)))
     with pytest.warns(UserWarning, match=r"left out 800 rows of other libraries: asm 361, opus"):
         found = list(gemm.triton([]))

@@ -1,12 +1,9 @@
 """Rows of grouped tables: a variant of either stage, and what they have no say in left out."""
 
-from pathlib import Path
-
 import pytest
 from aot_kernels.tuned import table
 from aot_kernels.tuned.grouped_moe import KNOWN, triton
 
-REAL = Path(__file__).parents[4] / "shared/data/aiter_tuned/tuned_grouped_fmoe.csv"
 HEADER = (
     "gfx,token,dtype,q_dtype_a,q_dtype_w,q_type,use_g1u1,tile_m,tile_n,tile_k,tile_m2,tile_n2,"
     "tile_k2,m_warp,n_warp,m_warp2,n_warp2,num_buffers,num_buffer_stage2\n"
@@ -79,10 +76,8 @@ def test_shipped_rows(monkeypatch):
     }  # fmt: skip
 
 
-def test_every_row_of_a_real_table_is_read(monkeypatch):
-    if not REAL.exists():
-        pytest.skip("no tables lie beside the checkout")
-    monkeypatch.setenv(table.VARIABLE, str(REAL))
+def test_every_row_of_a_real_table_is_read(real, monkeypatch):
+    monkeypatch.setenv(table.VARIABLE, str(real / "tuned_grouped_fmoe.csv"))
     found = list(triton(["hip:gfx1250"]))
     assert not [each for each in found if isinstance(each, ValueError)]
     assert len(found) == 41 and sum(each["GATED"] for each in found) == 20

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from aot_kernels.tuned import moe, table
 
-REAL = Path(__file__).parents[3].parent / "shared" / "data" / "aiter_tuned"
 UP = "flydsl_moe1_afp8_wfp4_bf16_t32x128x256"
 DOWN = "flydsl_moe2_afp4_wfp4_bf16_t64x256x256_reduce"
 ROW = {
@@ -143,13 +142,11 @@ def test_shipped_rows(monkeypatch):
         assert len(targets) == 5 and set(targets) == set(moe.KNOWN)
 
 
-def test_real_tables(monkeypatch):
+def test_real_tables(real, monkeypatch):
     names = ["tuned_fmoe.csv", *(f"model_configs/{each}_tuned_fmoe.csv" for each in (
         "dsv3_fp4", "dsv4_fp8fp4",
     ))]  # fmt: skip
-    if not REAL.exists():
-        pytest.skip("needs the folder shared/data beside the checkout")
-    monkeypatch.setenv(table.VARIABLE, os.pathsep.join(str(REAL / name) for name in names))
+    monkeypatch.setenv(table.VARIABLE, os.pathsep.join(str(real / name) for name in names))
     counts = {}
     for function, left in (
         (moe.up, "642 rows of other libraries: asm 144, ck 484, cktile 5, opus 9"),
