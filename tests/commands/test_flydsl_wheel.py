@@ -30,17 +30,6 @@ class Plugged(Distribution):
         super().finalize_options()
 setup(distclass=Plugged)
 """
-BACKEND = """
-from aot_build.backends.python import Python
-
-class FlyDSL(Python):
-    name = "flydsl"
-
-    def serves(self, target):
-        return target.kind == "hip"
-
-BACKEND = FlyDSL()
-"""
 
 
 class WritesFiles(build_ext):
@@ -54,14 +43,11 @@ class WritesFiles(build_ext):
 
 @pytest.fixture(autouse=True)
 def installed(tmp_path_factory: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """flydsl 9.9, and where this version has none, a backend of that name."""
+    """flydsl 9.9, of which there is nothing but its metadata."""
     site = tmp_path_factory.mktemp("site")
     (site / "flydsl-9.9.dist-info").mkdir()
     text = "Metadata-Version: 2.1\nName: flydsl\nVersion: 9.9\n"
     (site / "flydsl-9.9.dist-info" / "METADATA").write_text(text)
-    entry = "[aot_build.backends]\nflydsl = backend_of_flydsl:BACKEND\n"
-    (site / "flydsl-9.9.dist-info" / "entry_points.txt").write_text(entry)
-    (site / "backend_of_flydsl.py").write_text(BACKEND)
     monkeypatch.syspath_prepend(str(site))
 
 
