@@ -113,10 +113,3 @@ def test_a_family_that_is_not_there_is_no_operator(monkeypatch: pytest.MonkeyPat
     with pytest.raises(AttributeError, match="has no attribute 'rmsnorm2'"):
         _ = aot_kernels.rmsnorm2
     assert "python -m aot_kernels.moe" in (module.__doc__ or "")
-
-
-def test_the_variable_is_called_alike() -> None:
-    from aot_kernels import tuned
-    from aot_kernels.tuned import table
-
-    assert tuned.VARIABLE == table.VARIABLE
