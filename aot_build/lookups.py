@@ -20,10 +20,11 @@ from aot_build.backends.registry import Registry
 from aot_build.core.inquiry import Inquiry, Surroundings
 from aot_build.core.kernel import KernelSpec, Variant
 from aot_build.core.roles import Roles
-from aot_build.errors import EnvironmentProblem, InputError, did_you_mean
+from aot_build.errors import EnvironmentProblem
 from aot_build.examined import MANIFEST, of_build, of_installed, of_wheel
 from aot_build.jobs import JobResult, run_jobs
 from aot_build.opening import declared_settings
+from aot_build.plan import not_built
 from aot_build.request import Request
 from aot_build.rows import RuntimeRow, runtime_row
 from aot_build.settings import Settings
@@ -86,7 +87,7 @@ class _Examination:
         known = declared | {name for name, _ in self._shipped}
         for name in kernels or ():
             if name not in known:
-                raise InputError(f"no kernel is called {name!r}", hint=did_you_mean(name, known))
+                raise not_built(self._settings, name, known)
         chosen = known if kernels is None else set(kernels)
         specs = [spec for spec in self._settings.kernels if spec.name in chosen]
         inquiries: dict[Place, Inquiry] = {}

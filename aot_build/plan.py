@@ -4,7 +4,7 @@ Runs no compile action. Functions that list rows are run (they are cached analys
 """
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from aot_build.analyses import Analyses, Group, Resolved
@@ -107,13 +107,15 @@ def _chosen(settings: Settings, names: Sequence[str] | None) -> list[KernelSpec]
     known = {spec.name for spec in settings.kernels}
     for name in names:
         if name not in known:
-            asleep = settings.unserved.get(name)
-            raise InputError(
-                f"no kernel is called {name!r}" if not asleep else f"kernel {name!r} is not built",
-                {"note": asleep},
-                None if asleep else did_you_mean(name, known),
-            )
+            raise not_built(settings, name, known)
     return [spec for spec in settings.kernels if spec.name in names]
+
+
+def not_built(settings: Settings, name: str, known: Collection[str]) -> InputError:
+    """Why a kernel that somebody names is none of those that are known."""
+    if asleep := settings.unserved.get(name):
+        return InputError(f"kernel {name!r} is not built", {"note": asleep})
+    return InputError(f"no kernel is called {name!r}", hint=did_you_mean(name, known))
 
 
 class Planner:

@@ -107,6 +107,12 @@ def test_what_is_damaged_or_cannot_be_asked(plain: Project) -> None:
     assert {row["verdict"] for row in rows[1:]} == {"undeclared", "damaged"}
     ended = plain.command("verify", "--runtime", "--kernel", "tabel")
     assert ended.returncode == 2 and "did you mean 'table'" in ended.stderr
+    declared = (plain.path / "pyproject.toml").read_text()
+    other = '\n[[tool.aot-build.kernels]]\nname = "other"\nbackend = "python"\n'
+    other += 'source = "demo.generate:make"\ntargets = ["hip:gfx942"]\n'
+    plain.write({"pyproject.toml": declared + other})
+    ended = plain.command("verify", "--runtime", "--kernel", "other")
+    assert ended.returncode == 2 and "kernel 'other' is not built" in ended.stderr
 
 
 def damaged_wheel(path: Path, at: int | None, word: int | None) -> Path:
