@@ -169,6 +169,9 @@ def test_what_does_not_fit(shipped: ModuleType):
         aot_kernels.gemm_a8w8(a, b, one, many, out_dtype=torch.float32)
     with pytest.raises(TypeError, match=r"bias has to be of torch.float16; got torch.float32"):
         aot_kernels.gemm_a8w8(a, b, one, many, many, torch.float16)
+    deep = torch.ones(16, 2**17).to(torch.int8)
+    with pytest.raises(ValueError, match="K of int8 has to be below 131072; got 131072"):
+        aot_kernels.gemm_a8w8(deep[:2], deep, one, many)
     with pytest.raises(TypeError, match=r"scale_b is a .* tensor on meta"):
         aot_kernels.gemm_a8w8(a, b, one, many.to("meta"))
 

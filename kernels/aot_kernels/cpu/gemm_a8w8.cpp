@@ -2,11 +2,11 @@
 //
 // A row of gemm_a8w8.csv gives DTYPE of A and B, OUT of C and the bias, and the tile: BM x BN of C,
 // BK deep. B is shuffled: blocks of 16 rows by 16 bytes, each contiguous, those of 16 rows one
-// after the other along K (see shuffle_weight in reference/gemm.py).
+// after the other along K (see aot_kernels/shuffled.py).
 //
 // Built as gemm.cpp is: a tile is a task, its blocks are unpacked to fp32, and the order of
 // summation depends on K and BK alone. Integers are summed exactly: a product of two is at most
-// 2^14, so that fp32 holds each sum over a block, and int32 holds the sum of the blocks.
+// 2^14, so that fp32 holds each sum over a block, and int32 the sum of the blocks up to K = 2^17.
 
 #include <type_traits>
 

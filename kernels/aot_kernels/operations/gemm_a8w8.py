@@ -13,6 +13,8 @@ BYTES = (torch.int8, torch.float8_e4m3fn, torch.float8_e4m3fnuz)
 """Dtypes of A and B. A GPU multiplies e4m3fnuz (gfx942) or e4m3fn (others; not sm_80), or int8."""
 RESULTS = (torch.bfloat16, torch.float16)
 """Dtypes of the result."""
+DEEPEST = 2**17
+"""K of int8 is below: a product of two is at most 2 ** 14, and int32 ends before 2 ** 31."""
 
 
 def gemm_a8w8(
@@ -28,9 +30,9 @@ def gemm_a8w8(
     `a` and `b` are of one 8-bit dtype, `b` as `shuffle_weight` lays it out: 16 divides N, 32
     divides K. `scale_a` of (M,), one for each token, and `scale_b` of (N,), one for each channel,
     are fp32; `bias` of (N,) has the dtype of the result, bf16 or fp16. int8 is summed exactly, in
-    int32, fp8 in fp32 (on sm_90a and sm_100a as exactly as their tensor cores add the products of
-    one step of K); then it is scaled, and rounded once. K = 0 gives the bias, or zeros.
-    Repeatable, as `gemm` is.
+    int32, for which K is below 2 ** 17; fp8 in fp32 (on sm_90a and sm_100a as exactly as their
+    tensor cores add the products of one step of K); then it is scaled, and rounded once. K = 0
+    gives the bias, or zeros. Repeatable, as `gemm` is.
 
     On a GPU, operands are copied where their pointers are not aligned to 16 bytes, or the rows of
     `a` are not contiguous and a multiple of 16 apart. N and K are below 2 ** 23 there.
@@ -80,3 +82,5 @@ def _check_shapes(given: dict[str, torch.Tensor]) -> None:
             f"gemm_a8w8: N has to be a multiple of {BLOCK_ROWS}, K of {MULTIPLE};"
             f" got N = {b[0]}, K = {b[1]}"
         )
+    if given["a"].dtype is torch.int8 and b[1] >= DEEPEST:
+        raise ValueError(f"gemm_a8w8: K of int8 has to be below {DEEPEST}; got {b[1]}")
