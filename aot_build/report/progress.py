@@ -14,6 +14,8 @@ from aot_build.events import (
 from aot_build.report.wording import count, elapsed, name
 
 Ended = ActionFinished | ActionFailed | ActionRetried
+ROUNDING_S = 0.0005
+"""What each number of an event may be off by: in sum no work that is left."""
 
 
 @dataclass(slots=True, eq=False)
@@ -137,7 +139,7 @@ class Progress:
             rests.append(expected - so_far)
             spent += min(expected, so_far)
         rest = max((self._left_s - spent) / self._workers, *rests)
-        return rest if rest > 0 else None
+        return rest if rest > ROUNDING_S * (self.total + 1) else None
 
     def __str__(self) -> str:
         """`12/40 done (1 failed), 2 running, 20 hits, 14 s, about 1 min 2 s left`."""

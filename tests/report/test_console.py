@@ -186,6 +186,19 @@ def test_the_time_that_is_left() -> None:
     assert lines[1] == "aot_build: 1/4 done, 1 running, 10 s, about 10 s left"
 
 
+def test_what_rounding_leaves_over_is_no_time_that_is_left() -> None:
+    events: list[Event | float] = [
+        PlanReady(2, 0, 2, workers=2, expected_s=1.3),
+        ActionStarted(*V, expected_s=1.299, worker=0),
+        ActionFinished(*V, seconds=1.0, done=1, total=2, worker=0),
+        ActionStarted(*W, worker=0),
+        11.0,
+        Notice(""),
+    ]
+    lines = told(events, io.StringIO()).splitlines()[1:]
+    assert lines[-1] == "aot_build: 1/2 done, 1 running, 11 s"
+
+
 def test_one_broken_header_is_told_three_times() -> None:
     failed = [ActionFailed("k", f"N={n}", "cpu", "error", "no factor.h") for n in range(400)]
     assert told(failed, io.StringIO()).count("FAILED") == 3
