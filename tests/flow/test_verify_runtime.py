@@ -89,6 +89,15 @@ def test_what_ships_no_more_or_is_another(plain: Project) -> None:
 
 
 @pytest.mark.compiler
+def test_what_ships_for_another_target_alone(plain: Project) -> None:
+    plain.edit("pyproject.toml", '"float", "double"] }]\ntargets = ["cpu"]',
+               '"float"] }]\ntargets = ["cpu:x86-64-v3"]')  # fmt: skip
+    rows = looked_up(plain, "--target", "cpu:x86-64-v3", "--kernel", "scale", status=1)
+    (change,) = rows[0]["changes"]
+    assert (change["component"], change["was"], change["now"]) == ("target", "cpu", "cpu:x86-64-v3")
+
+
+@pytest.mark.compiler
 def test_what_is_damaged_or_cannot_be_asked(plain: Project) -> None:
     (table, _) = sorted(plain.result.rglob("*table.txt"), key=lambda p: p.stat().st_size)
     table.unlink()

@@ -19,7 +19,7 @@ class Shelf:
     """The variants for one target; `reached` are the numbers of those that somebody asked for."""
 
     def __init__(self, asked: Inquiry) -> None:
-        self._tree = asked.around.tree
+        self._tree, self._target = asked.around.tree, asked.target
         with open(os.path.join(self._tree, "manifest.json"), "rb") as stream:
             kernels = json.load(stream)["kernels"]
         every: list[Shipped] = kernels.get(asked.kernel, {}).get("variants", [])
@@ -56,7 +56,7 @@ class Shelf:
     def nearest(self, row: Mapping[str, Any]) -> tuple[str, tuple[ChangeRow, ...]]:
         """The shipped variant whose row differs least, and in what; for this target if any is."""
         changes = {
-            number: changes_of(variant["row"], row) + (not here) * [_elsewhere(variant)]
+            number: changes_of(variant["row"], row) + (not here) * [self._elsewhere(variant)]
             for here, variants in ((True, self.variants), (False, self._others))
             for number, variant in enumerate(variants, 0 if here else len(self.variants))
         }
@@ -64,6 +64,9 @@ class Shelf:
             return "", ()
         number = min(changes, key=lambda n: (n >= len(self.variants), len(changes[n])))
         return label_of([*self.variants, *self._others][number]["row"]), tuple(changes[number])
+
+    def _elsewhere(self, variant: Shipped) -> ChangeRow:
+        return change("target", variant["target"], self._target)
 
 
 def changes_of(shipped: Mapping[str, Any], asked: Mapping[str, Any]) -> list[ChangeRow]:
@@ -95,10 +98,6 @@ def tupled(value: Any) -> Any:
 def rows_of(values: Iterable[Mapping[str, Any]]) -> tuple[dict[str, Any], ...]:
     """Rows as they were declared."""
     return tuple({name: tupled(value) for name, value in row.items()} for row in values)
-
-
-def _elsewhere(variant: Shipped) -> ChangeRow:
-    return change("target", variant["target"], "")
 
 
 def _text(value: Any) -> str:
