@@ -113,6 +113,7 @@ def local_bytes(tile: Tile) -> int:
 def problem(tile: Tile) -> str:
     """Why there can be no such kernel; nothing where there can."""
     group = max(operand_bytes(tile), CHUNK) * (lanes(tile) // 16) * tile.WK
+    most = LOCAL_BYTES[tile.arch]
     checks = {
         "dtype": tile.dtype in ("bf16", "fp16", "fp8"),
         f"K is no multiple of {tile.SPLIT * tile.BK}": tile.K % (tile.SPLIT * tile.BK) == 0,
@@ -126,7 +127,9 @@ def problem(tile: Tile) -> str:
         < 1 << 29,
         "BK is no power of two": tile.BK & (tile.BK - 1) == 0,
         f"{threads(tile)} threads": threads(tile) <= 1024,
-        f"{local_bytes(tile)} bytes of local memory": local_bytes(tile) <= LOCAL_BYTES[tile.arch],
+        f"{local_bytes(tile)} bytes of local memory, of which {tile.arch} has {most}": (
+            local_bytes(tile) <= most
+        ),
         f"no asynchronous copy on {tile.arch}": not tile.ASYNC or tile.arch == "gfx950",
         "B passes through local memory and is preshuffled": not (tile.B_LDS and tile.PRESHUFFLE),
     }

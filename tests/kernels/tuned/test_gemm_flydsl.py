@@ -73,7 +73,7 @@ def test_names_of_8_bit_products(listed):
         (gemm.flydsl, GEMM + row(NAME + "_x"), "cannot be made out"),
         (gemm.flydsl, GEMM + row(k=7168 + 128), "K is no multiple of 1024"),
         (gemm.flydsl, GEMM + row(n=96), "N is no multiple of 64"),
-        (gemm.flydsl, GEMM + row(gfx="gfx942"), "bytes of local memory"),
+        (gemm.flydsl, GEMM + row(gfx="gfx942"), "bytes of local memory, of which gfx942 has 65536"),
         (gemm.flydsl, GEMM + row("gemm6"), "no name of FlyDSL's"),
         (gemm.flydsl, GEMM + row().replace("torch.bfloat16", "torch.bf", 1), "unknown dtype"),
         (gemm.flydsl, GEMM + row().replace("torch.bfloat16", "torch.float16", 1),
