@@ -2,12 +2,18 @@
 
 from collections.abc import Iterator, Sequence
 
-from aot_kernels.tuned.table import Foreign, Made, Row, one_of, rows
+from aot_kernels.tuned.table import Broken, Foreign, Made, Row, one_of, rows
 
 KNOWN = ("hip:gfx950", "hip:gfx1250")
 """Those whose matrix units take block-scaled numbers."""
 COLUMNS = ("q_dtype_a", "q_dtype_w", "q_type", "tile_m", "tile_n", "tile_k", "tile_m2", "m_warp")
 BITS = {"fp4": 4, "fp8": 8}
+POWERS = {
+    "BM": (16, 32, 64, 128, 256), "BN": (16, 32, 64, 128, 256, 512),
+    "BK": (64, 128, 256, 512), "num_warps": (1, 2, 4, 8, 16),
+}  # fmt: skip
+"""What a tile may be: Triton takes powers of two, and compiles larger ones for many minutes."""
+NAMES = {"BM": "tile_m", "BN": "tile_n", "BK": "tile_k", "num_warps": "m_warp x n_warp"}
 
 
 def triton(targets: Sequence[str]) -> Iterator[Made | ValueError]:
@@ -31,7 +37,7 @@ def _made(row: Row) -> list[Made]:
         "dtype": row.dtype("dtype"), "BITS": one_of("q_dtype_a", row.dtype("q_dtype_a"), BITS),
         "GATHER": False,
     }  # fmt: skip
-    return [
+    made: list[Made] = [
         {
             **shared, "GATED": gated,
             "BM": row.number(f"tile_m{stage}", row.number("tile_m")),
@@ -42,3 +48,15 @@ def _made(row: Row) -> list[Made]:
         }
         for gated, stage in ((True, ""), (False, "2"))
     ]  # fmt: skip
+    for stage, each in enumerate(made, 1):
+        _check(stage, each)
+    return made
+
+
+def _check(stage: int, made: Made) -> None:
+    for name, known in POWERS.items():
+        if made[name] not in known:
+            half = " halved" if name == "BN" and made["GATED"] else ""
+            said = ", ".join(map(str, known))
+            what = f"{NAMES[name]}{half} of stage {stage}"
+            raise Broken(f"{what} is {made[name]}, none of {said}")

@@ -59,6 +59,14 @@ def test_rows_of_other_products_are_left_out(listed):
     [
         ({"tile_n": "wide"}, "tile_n is no number: 'wide'"),
         ({"q_dtype_a": "torch.int8"}, "unknown q_dtype_a 'int8'; known: fp4, fp8"),
+        ({"tile_m": "17"}, "tile_m of stage 1 is 17, none of 16, 32, 64, 128, 256"),
+        (
+            {"tile_n": "100"},
+            "tile_n halved of stage 1 is 50, none of 16, 32, 64, 128, 256, 512",
+        ),
+        ({"tile_n2": "2048"}, "tile_n of stage 2 is 2048, none of 16, 32, 64, 128, 256, 512"),
+        ({"tile_k2": "200"}, "tile_k of stage 2 is 200, none of 64, 128, 256, 512"),
+        ({"n_warp": "3"}, "m_warp x n_warp of stage 1 is 3, none of 1, 2, 4, 8, 16"),
         ({"gfx": "gfx942"}, "unsupported target 'gfx942'; known: hip:gfx950, hip:gfx1250"),
     ],
 )
