@@ -83,7 +83,7 @@ PROGRAMS = {
     "ninja": ("C++ extensions of torch compile one file at a time", "pip install ninja"),
 }
 PACKAGES = {
-    "torch": ("no `export` kernels, no tensors for our own kernels", "pip install torch"),
+    "torch": ("no `flydsl` kernels, no tensors for our own kernels", "pip install torch"),
     "triton": ("no `triton` kernels", "pip install triton"),
     "flydsl": ("no `flydsl` kernels", f"pip install '{REQUIREMENT}'"),
 }
