@@ -15,12 +15,8 @@ Buffers are below 4 GiB, but for the weights of all experts together.
 import flydsl.compiler as flyc
 import flydsl.expr as fx
 
-from aot_kernels.flydsl.moe_rows import BITS, STEP, Plan, add_choices, expert_rows, threads
-from aot_kernels.flydsl.tile import LOCAL_BYTES
-from aot_kernels.gated import gated
-
-LDS = {arch: LOCAL_BYTES[arch] for arch in ("gfx942", "gfx950")}
-"""Bytes of a block, where there are instructions for it."""
+from aot_kernels.flydsl.moe_plan import BITS, Plan, down_plan, threads, up_plan
+from aot_kernels.flydsl.moe_rows import add_choices, expert_rows
 
 
 @flyc.jit
@@ -78,79 +74,6 @@ def moe_down(
     add_choices(y, total, tokens, topk, plan).launch(
         grid=(sum_blocks, 1, 1), block=(256, 1, 1), stream=stream
     )
-
-
-def up_plan(
-    target, model_dim, inter_dim, a, w, out, activation, tile_m, tile_n, tile_k,
-    interleaved=False, k_waves=1, nontemporal=True,
-):  # fmt: skip
-    """What stage 1 is compiled for.
-
-    `tile_n` counts gate and up columns each; of interleaved weights, both together.
-    Raises ValueError for what the kernel cannot do.
-    """
-    columns = tile_n // 2 if interleaved else tile_n
-    return _checked(
-        Plan(
-            _arch(target), "up", a, out, inter_dim, model_dim, tuple(gated(activation)), tile_m,
-            columns, tile_k, interleaved, _n_waves(columns, out, k_waves), k_waves,
-            2 if nontemporal else 0,
-        ),
-        w,
-    )  # fmt: skip
-
-
-def down_plan(
-    target, model_dim, inter_dim, a, w, out, tile_m, tile_n, tile_k, nontemporal=False
-):  # fmt: skip
-    """What stage 2 is compiled for. Raises ValueError for what the kernel cannot do."""
-    return _checked(
-        Plan(
-            _arch(target), "down", a, out, model_dim, inter_dim, (), tile_m, tile_n, tile_k, False,
-            _n_waves(tile_n, out, 1), 1, 2 if nontemporal else 0,
-        ),
-        w,
-    )  # fmt: skip
-
-
-def _arch(target):
-    return str(target).removeprefix("hip:")
-
-
-def _n_waves(columns, out, k_waves):
-    """Up to four waves side by side; scales of results are of 32 columns, which one wave has."""
-    return max(1, min(4, columns // (16 if out == "bf16" and k_waves == 1 else 32)))
-
-
-def _checked(plan, w):
-    scaled = plan.a != "bf16"
-    slab = plan.tile_k * BITS[plan.a] // 8
-    lds = 2 * plan.k_waves * plan.tile_m * slab
-    results = threads(plan) * plan.tile_m * plan.columns // plan.n_waves // 64
-    results *= 0 if plan.k_waves == 1 else 8 if plan.stage == "up" else 4
-    wave = plan.columns // plan.n_waves
-    # Rows are swizzled by powers of 2; a load of scales has at most four words.
-    steps = [STEP[plan.a] * count for count in (1, 2, 4)]
-    wrong = {
-        f"no operands {plan.a} and {w} on {plan.arch}": plan.arch not in LDS
-        or w != ("fp4" if scaled else "bf16")
-        or (scaled and plan.arch != "gfx950"),
-        f"no result in {plan.out}": plan.out != "bf16"
-        and (plan.stage == "down" or plan.arch != "gfx950" or wave % 32 > 0),
-        f"tile_m {plan.tile_m} is no multiple of 16": plan.tile_m % 16 > 0,
-        f"{plan.n} columns are no multiple of {plan.columns}": plan.n % plan.columns > 0,
-        f"{plan.columns} columns for {plan.n_waves} waves": wave % 16 > 0 or wave == 0,
-        f"tile_k {plan.tile_k} is none of {steps}": plan.tile_k not in steps,
-        f"{plan.k} is no multiple of {plan.k_waves} x {plan.tile_k}": plan.k
-        % (plan.k_waves * plan.tile_k)
-        > 0,
-        f"{max(lds, results)} bytes of LDS": max(lds, results) > LDS.get(plan.arch, 0),
-        f"{threads(plan)} threads": threads(plan) > 1024,
-    }
-    found = [name for name, is_so in wrong.items() if is_so]
-    if found:
-        raise ValueError(f"cannot make {plan}: {'; '.join(found)}")
-    return plan
 
 
 def launch_up(plan, addresses, tokens, slots, topk, sort_block, together=0, blocks=1, stream=None):

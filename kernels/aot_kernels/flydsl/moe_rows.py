@@ -8,16 +8,13 @@ none is left, so that a grid of any size is right.
 `expert_rows` is long: only in a kernel itself are loops loops, and not unrolled.
 """
 
-from typing import NamedTuple
-
 import flydsl.compiler as flyc
 import flydsl.expr as fx
 from flydsl.expr import const_expr, gpu, range_constexpr
 
 from aot_kernels.flydsl.memory import buffer, load, one_of, put, shared, store, uniform
+from aot_kernels.flydsl.moe_plan import BITS, STEP, Plan, threads
 from aot_kernels.flydsl.moe_tile import (
-    BITS,
-    STEP,
     activated,
     add_waves,
     load_scales,
@@ -31,36 +28,6 @@ from aot_kernels.flydsl.order import grouped, neighbours
 
 ENDLESS = 0x7FFFFFFF
 """As many bytes as a buffer may have whose size nobody tells."""
-
-
-class Plan(NamedTuple):
-    """What a kernel is compiled for."""
-
-    arch: str
-    """gfx942 or gfx950."""
-    stage: str
-    """up or down."""
-    a: str
-    """Type of x: bf16 (and of the weights), or fp8 or fp4 with weights in fp4, both scaled."""
-    out: str
-    """Type of the result: bf16, or fp8 or fp4 with scales."""
-    n: int
-    """Columns of the result."""
-    k: int
-    """Columns of x."""
-    gate: tuple[float, ...]
-    """What joins gate and up, see `aot_kernels.gated`; nothing in stage 2."""
-    tile_m: int
-    columns: int
-    """Columns of the result in a tile."""
-    tile_k: int
-    interleaved: bool
-    """16 gate rows of the weights, 16 up rows and so on, instead of all gate rows first."""
-    n_waves: int
-    k_waves: int
-    """Waves that share a tile's columns; its sums."""
-    policy: int
-    """Of loads of weights: 0 cached, 2 not."""
 
 
 @flyc.kernel
@@ -209,11 +176,6 @@ def pieces_of(plan, thread):
         row = number // in_row
         found.append((row % plan.tile_m, row // plan.tile_m, number % in_row))
     return found
-
-
-def threads(plan):
-    """Threads of a block."""
-    return 64 * plan.n_waves * plan.k_waves
 
 
 def place(turn, tiles_m, tiles_n, together):

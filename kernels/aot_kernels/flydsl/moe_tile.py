@@ -16,10 +16,8 @@ from flydsl.expr import const_expr, gpu, range_constexpr, rocdl
 from flydsl.expr.typing import T
 
 from aot_kernels.flydsl.memory import get, load, put, store
+from aot_kernels.flydsl.moe_plan import BITS, STEP
 
-BITS = {"bf16": 16, "fp8": 8, "fp4": 4}
-STEP = {"bf16": 32, "fp8": 128, "fp4": 128}
-"""Elements of a sum that a step takes: one instruction, or on gfx942 two."""
 PIECES = {"bf16": 1, "fp8": 2, "fp4": 1}
 """Pieces of 16 bytes that a lane holds of a row in a step."""
 FORMAT = {"fp8": 0, "fp4": 4}

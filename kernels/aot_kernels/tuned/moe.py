@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 
+from aot_kernels.flydsl.moe_plan import down_plan, up_plan
 from aot_kernels.tuned.table import Broken, Foreign, Made, Row, one_of, rows
 
 KNOWN = ("hip:gfx942", "hip:gfx950")
@@ -28,6 +29,8 @@ OPERANDS = {
 fp4 and fp8 has e8m0 scales of 32 elements.)"""
 TYPES = ("bf16", "f16", "fp16", "fp8", "fp4", "int8", "int4")
 ACTIVATIONS = {"Silu": "silu", "Swiglu": "swiglu", "Gelu": None}
+PLANS: Mapping[str, Callable[..., object]] = {"1": up_plan, "2": down_plan}
+"""What checks a row as it will be built."""
 SETTINGS: Mapping[str, Mapping[str, Callable[[str], dict[str, object]]]] = {
     "1": {
         r"gui": lambda _: {"interleaved": True},
@@ -56,12 +59,12 @@ we compile; neither do tokens, experts, choices of a token and timings."""
 
 
 def up(targets: Sequence[str]) -> Iterator[Made | ValueError]:
-    """Variants of stage 1, gate and up: columns of `aot_kernels.flydsl.moe:up_plan`."""
+    """Variants of stage 1, gate and up: columns of `aot_kernels.flydsl.moe_plan:up_plan`."""
     return rows(COLUMNS, KNOWN, partial(_made, "1", _up))
 
 
 def down(targets: Sequence[str]) -> Iterator[Made | ValueError]:
-    """Variants of stage 2, down: columns of `aot_kernels.flydsl.moe:down_plan`."""
+    """Variants of stage 2, down: columns of `aot_kernels.flydsl.moe_plan:down_plan`."""
     return rows(COLUMNS, KNOWN, partial(_made, "2", _down))
 
 
@@ -89,7 +92,13 @@ def _made(stage: str, shape: Callable[..., dict[str, object]], row: Row) -> list
     made |= _operands(found["a"], found["w"], row.target(KNOWN)) | sizes | tile
     for column, kind in (("q_dtype_a", "a"), ("q_dtype_w", "w"), ("dtype", "out")):
         row.check_type(column, found[kind])
-    return [made | shape(made, **sizes, **tile, activation=activation)]
+    made |= shape(made, **sizes, **tile, activation=activation)
+    try:
+        PLANS[stage](row.target(KNOWN), **made)
+    except ValueError as error:
+        # Without the plan, which says again what the row does.
+        raise Broken(str(error).rpartition("): ")[2]) from error
+    return [made]
 
 
 def _library(name: str) -> str:

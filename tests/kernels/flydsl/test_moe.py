@@ -13,6 +13,7 @@ pytest.importorskip("flydsl")
 import numpy as np  # noqa: E402
 from aot_kernels import mx  # noqa: E402
 from aot_kernels.flydsl import moe  # noqa: E402
+from aot_kernels.flydsl.moe_plan import LDS  # noqa: E402
 from aot_kernels.reference import moe as reference  # noqa: E402
 from aot_kernels.routing import sort_by_expert  # noqa: E402
 from aot_kernels.shuffled import interleaved, shuffled  # noqa: E402
@@ -240,7 +241,7 @@ def test_shipped_rows_fit_their_target(stage, row, tmp_path):
         "vgpr_spill_count", "sgpr_spill_count", "private_segment_fixed_size",
         "group_segment_fixed_size",
     )}  # fmt: skip
-    assert sizes.pop("group_segment_fixed_size") <= set(range(moe.LDS[target[4:]] + 1))
+    assert sizes.pop("group_segment_fixed_size") <= set(range(LDS[target[4:]] + 1))
     assert all(each == {0} for each in sizes.values()), sizes
     of_bf16 = "16x16x16_bf16" if target == "hip:gfx942" else "16x16x32_bf16"
     multiply = f"f32_{of_bf16}" if row["a"] == "bf16" else "scale_f32_16x16x128_f8f6f4"

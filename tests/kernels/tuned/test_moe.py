@@ -125,6 +125,9 @@ BROKEN = [
     ({"q_dtype_a": "torch.float9"}, "unknown q_dtype_a 'torch.float9'"),
     ({"q_dtype_w": "torch.int8"}, "q_dtype_w is torch.int8, but the kernel's name says fp4"),
     ({"inter_dim": "500"}, "tile_n 128 does not divide 500"),
+    ({"kernelName1": UP.replace("t32x", "t33x")}, "tile_m 33 is no multiple of 16"),
+    ({"kernelName1": UP.replace("t32x", "t512x")}, "262144 bytes of LDS"),
+    ({"kernelName1": UP.replace("t32x", "t0x")}, "a tile of nothing"),
 ]
 
 
