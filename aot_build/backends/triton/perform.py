@@ -195,15 +195,18 @@ class CannotCompile(Exception):
 
 def _told(error: Exception) -> str:
     """An error of Triton's with its reason first: Triton shows the source before it."""
-    name = type(error).__name__
-    reason = getattr(error, "error_message", None)
+    name, chain = type(error).__name__, [error]
+    # Of functions that call each other each has an error of its own; the innermost knows why.
+    while isinstance(chain[-1].__cause__, type(error)):
+        chain.append(chain[-1].__cause__)
+    reason = getattr(chain[-1], "error_message", None)
     if not reason:
-        cause = error.__cause__
+        cause = chain[-1].__cause__
         reason = f"{type(cause).__name__}: {cause}" if cause is not None else None
-    shown = str(error)
     if not reason:
-        return f"{name}: {shown}"
-    return f"{name}: {reason}\n{shown.removesuffix(str(reason)).rstrip()}"
+        return f"{name}: {error}"
+    places = [str(each).removesuffix(str(reason)).rstrip() for each in reversed(chain)]
+    return "\n".join([f"{name}: {reason}", *places])
 
 
 def _import(order: WorkOrder, launch: Any) -> dict[str, Any]:
