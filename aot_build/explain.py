@@ -55,19 +55,26 @@ def explain(
 
     Targets and mode are as configured where they are None.
     """
-    rows = plan(project, targets=targets, mode=mode)
+    declared = _declared(project) if kernel is not None else frozenset()
+    # What another kernel lacks, such as its compiler, is no matter of this one.
+    asked = [kernel] if kernel is not None and kernel in declared else None
+    rows = plan(project, targets=targets, mode=mode, kernels=asked)
     # What was left out on purpose has not vanished.
     gone = list(_vanished(project, rows)) if targets is None else []
     names = {row.kernel for row in rows} | {each.kernel for each in gone}
     if kernel is not None and kernel not in names:
-        raise _unknown(project, kernel, names)
+        raise _unknown(kernel, declared, names)
     found = [*map(_explained, rows), *gone]
     return [each for each in found if kernel in (None, each.kernel)]
 
 
-def _unknown(project: Path, kernel: str, names: set[str]) -> InputError:
+def _declared(project: Path) -> frozenset[str]:
     settings, _ = declared_settings(Request(os.path.realpath(project)))
-    if kernel in {spec.name for spec in settings.kernels}:
+    return frozenset(spec.name for spec in settings.kernels)
+
+
+def _unknown(kernel: str, declared: frozenset[str], names: set[str]) -> InputError:
+    if kernel in declared:
         text = f"kernel {kernel!r} is declared, and nothing of it would be built"
         return InputError(text, hint="aot-build plan says what is left out")
     return InputError(f"no kernel is called {kernel!r}", hint=did_you_mean(kernel, names))

@@ -248,6 +248,12 @@ def test_new_and_vanished_variants(built: Project) -> None:
     assert ended.returncode == 2 and "did you mean 'table'" in ended.stderr
 
 
+def test_what_is_wrong_with_another_kernel_is_no_matter(built: Project) -> None:
+    built.edit("pyproject.toml", "demo/scale.cpp", "demo/absent.cpp")
+    assert {row["decision"] for row in explained(built, "table")} == {"hit"}
+    assert "demo/absent.cpp" in built.command("explain", "scale").stderr
+
+
 DAMAGES: dict[str, Callable[[bytes], bytes | None]] = {
     "deleted": lambda content: None,
     "truncated": lambda content: content[: len(content) // 2],
