@@ -35,7 +35,7 @@ from aot_kernels.tuned import table
 TARGETS = ("hip:gfx942", "hip:gfx950", "hip:gfx1250")
 
 def rows(targets):
-    return table.rows(("M", "N", "dtype", "{family}Name"), TARGETS, _make)
+    return table.rows(("M", "N", "dtype", "{family}Name"), TARGETS, _make, targets)
 
 def _make(row):
     library, _, tile = row.text("{family}Name").partition("_")

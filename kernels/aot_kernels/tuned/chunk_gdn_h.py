@@ -17,7 +17,7 @@ def triton(targets: Sequence[str]) -> Iterator[Made | ValueError]:
     BV is the tuned one. Any BV serves any length: the launcher picks, of those that were tuned
     for a shape, one that fits the length at hand, and so never wants one that is not there.
     """
-    return rows(COLUMNS, TARGETS, _variant)
+    return rows(COLUMNS, TARGETS, _variant, targets)
 
 
 def _variant(row: Row) -> list[Made]:

@@ -50,12 +50,12 @@ DIES = {"hip:gfx942": 8, "hip:gfx950": 8, "hip:gfx1250": 1}
 
 def flydsl(targets: Sequence[str]) -> Iterator[Made | ValueError]:
     """Rows of `aot_kernels.flydsl.gemm:build`."""
-    return rows((*FLYDSL_COLUMNS, "bias", "outdtype"), FLYDSL_TARGETS, _gemm)
+    return rows((*FLYDSL_COLUMNS, "bias", "outdtype"), FLYDSL_TARGETS, _gemm, targets)
 
 
 def flydsl_a8w8(targets: Sequence[str]) -> Iterator[Made | ValueError]:
     """Rows of `aot_kernels.flydsl.gemm:build_a8w8`."""
-    return rows((*FLYDSL_COLUMNS, "q_dtype_w"), FLYDSL_A8W8_TARGETS, _a8w8)
+    return rows((*FLYDSL_COLUMNS, "q_dtype_w"), FLYDSL_A8W8_TARGETS, _a8w8, targets)
 
 
 def triton(targets: Sequence[str]) -> Iterator[Made | ValueError]:
@@ -65,7 +65,7 @@ def triton(targets: Sequence[str]) -> Iterator[Made | ValueError]:
     run time, so that a table becomes as many variants as it has targets and tiles. Its result has
     the type of its operands.
     """
-    return rows(TRITON_COLUMNS, TRITON_TARGETS, _triton)
+    return rows(TRITON_COLUMNS, TRITON_TARGETS, _triton, targets)
 
 
 def tile(m: int, n: int, processors: int) -> dict[str, int]:

@@ -24,7 +24,7 @@ def triton(targets: Sequence[str]) -> Iterator[Made | ValueError]:
     have no equal in these kernels, and activations and sizes are arguments: rows that differ in
     those alone are one variant.
     """
-    return rows(COLUMNS, KNOWN, _made)
+    return rows(COLUMNS, KNOWN, _made, targets)
 
 
 def _made(row: Row) -> list[Made]:

@@ -60,12 +60,12 @@ we compile; neither do tokens, experts, choices of a token and timings."""
 
 def up(targets: Sequence[str]) -> Iterator[Made | ValueError]:
     """Variants of stage 1, gate and up: columns of `aot_kernels.flydsl.moe_plan:up_plan`."""
-    return rows(COLUMNS, KNOWN, partial(_made, "1", _up))
+    return rows(COLUMNS, KNOWN, partial(_made, "1", _up), targets)
 
 
 def down(targets: Sequence[str]) -> Iterator[Made | ValueError]:
     """Variants of stage 2, down: columns of `aot_kernels.flydsl.moe_plan:down_plan`."""
-    return rows(COLUMNS, KNOWN, partial(_made, "2", _down))
+    return rows(COLUMNS, KNOWN, partial(_made, "2", _down), targets)
 
 
 def _made(stage: str, shape: Callable[..., dict[str, object]], row: Row) -> list[Made]:

@@ -101,17 +101,21 @@ def one_of(column: str, word: str, known: Mapping[str, T]) -> T:
 
 
 def rows(
-    columns: Iterable[str], known: Sequence[str], make: Callable[[Row], Iterable[Made]]
+    columns: Iterable[str],
+    known: Sequence[str],
+    make: Callable[[Row], Iterable[Made]],
+    targets: Sequence[str],
 ) -> Iterator[Made | ValueError]:
     """Each distinct variant of the tables that have these columns, with its `target`.
 
     `make` says what a row becomes, without the target, one of `known`; it raises Foreign for a
     row of another library, Broken for one that is wrong. A broken row is yielded as an error that
-    names file and line; others' rows are counted in one warning. Where none of the tables that
+    names file and line, unless it is of a target other than `targets`, which are built; those,
+    and others' rows, are counted in a warning each. Where none of the tables that
     were named has the columns, which another kernel's may be, a warning says so; a table that has
     them but for spelling is broken. Raises OSError where a table cannot be read.
     """
-    needed, seen, foreign = set(columns), set(), Counter[str]()
+    needed, seen, foreign, elsewhere = set(columns), set(), Counter[str](), 0
     yield from _misspelt(needed)
     mine = [path for path in dict.fromkeys(tables()) if _has(_header(path), needed)]
     if not mine and VARIABLE in os.environ:
@@ -129,7 +133,10 @@ def rows(
             foreign[str(other)] += 1
             continue
         except Broken as error:
-            yield ValueError(f"{row.where}: {error}")
+            if _is_of(row, known, targets):
+                yield ValueError(f"{row.where}: {error}")
+            else:
+                elsewhere += 1
             continue
         for variant in made:
             key = frozenset(variant.items())
@@ -138,8 +145,23 @@ def rows(
                 yield variant
     if foreign:
         counts = ", ".join(f"{name} {count}" for name, count in sorted(foreign.items()))
-        total = foreign.total()
-        warnings.warn(f"left out {total} rows of other libraries: {counts}", stacklevel=2)
+        left_out = _counted(foreign.total(), "row")
+        warnings.warn(f"left out {left_out} of other libraries: {counts}", stacklevel=2)
+    if elsewhere:
+        broken = _counted(elsewhere, "broken row")
+        warnings.warn(f"left out {broken} of other targets", stacklevel=2)
+
+
+def _is_of(row: Row, known: Sequence[str], targets: Sequence[str]) -> bool:
+    """Whether a row is of one of the targets, or of none that is known."""
+    try:
+        return row.target(known) in targets
+    except Broken:
+        return True
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"
 
 
 def _has(header: Sequence[str], needed: Iterable[str]) -> bool:

@@ -1,6 +1,7 @@
 """Rows of tuned tables of gated delta nets."""
 
 import pytest
+from aot_kernels.drivers.family import TARGETS
 from aot_kernels.tuned import chunk_gdn_h, table
 
 NAMES = (
@@ -20,7 +21,7 @@ def listed(tmp_path, monkeypatch):
         lines = [",".join(NAMES), *(",".join({**ROW, **each}.values()) for each in changes)]
         path.write_text("\n".join(lines))
         monkeypatch.setenv(table.VARIABLE, str(path))
-        return list(chunk_gdn_h.triton([]))
+        return list(chunk_gdn_h.triton(TARGETS))
 
     return read
 
@@ -64,7 +65,7 @@ def test_a_broken_row_costs_no_other(listed, change, reason):
 
 def test_shipped_rows_are_few_and_distinct(monkeypatch):
     monkeypatch.delenv(table.VARIABLE, raising=False)
-    found = list(chunk_gdn_h.triton([]))
+    found = list(chunk_gdn_h.triton(TARGETS))
     assert {each["target"] for each in found} == {"hip:gfx942", "hip:gfx950"}
     assert len(found) <= 15 and not any(isinstance(each, ValueError) for each in found)
 
@@ -72,6 +73,6 @@ def test_shipped_rows_are_few_and_distinct(monkeypatch):
 def test_real_tables(real, monkeypatch):
     files = sorted(real.glob("**/*chunk_gdn_h*.csv"))
     monkeypatch.setenv(table.VARIABLE, ":".join(map(str, files)))
-    found = list(chunk_gdn_h.triton([]))
+    found = list(chunk_gdn_h.triton(TARGETS))
     # 184 rows.
     assert len(found) == 35 and {each["target"] for each in found} == {"hip:gfx942"}

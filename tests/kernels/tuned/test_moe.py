@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aot_kernels.drivers.family import TARGETS
 from aot_kernels.tuned import moe, table
 
 UP = "flydsl_moe1_afp8_wfp4_bf16_t32x128x256"
@@ -31,7 +32,7 @@ def listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         monkeypatch.setenv(table.VARIABLE, str(tmp_path / "t.csv"))
         with warnings.catch_warnings(record=True) as told:
             warnings.simplefilter("always")
-            found = list(function(()))
+            found = list(function(TARGETS))
         return found, "".join(str(each.message) for each in told)
 
     return read
@@ -141,7 +142,7 @@ def test_broken_rows_say_where(listed, change, message):
 def test_shipped_rows(monkeypatch):
     monkeypatch.delenv(table.VARIABLE, raising=False)
     for function in (moe.up, moe.down):
-        targets = [row["target"] for row in function(())]
+        targets = [row["target"] for row in function(TARGETS)]
         assert len(targets) == 5 and set(targets) == set(moe.KNOWN)
 
 
@@ -156,7 +157,7 @@ def test_real_tables(real, monkeypatch):
         (moe.down, "667 rows of other libraries: ck 612, cktile 4, null 17, opus 34"),
     ):
         with pytest.warns(UserWarning, match=left):
-            found = list(function(()))
+            found = list(function(TARGETS))
         assert not [each for each in found if isinstance(each, ValueError)]
         counts[function.__name__] = len(found)
     assert counts == {"up": 88, "down": 63}

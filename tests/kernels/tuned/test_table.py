@@ -31,7 +31,7 @@ def listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
             paths.append(tmp_path / f"t{number}.csv")
             paths[-1].write_text(text, "utf-8", "surrogateescape")
         monkeypatch.setenv(table.VARIABLE, ":".join(map(str, paths)))
-        return list(table.rows(COLUMNS, KNOWN, make))
+        return list(table.rows(COLUMNS, KNOWN, make, KNOWN))
 
     return read
 
@@ -60,8 +60,19 @@ def test_tables_of_one_name_are_told_apart(tmp_path, monkeypatch):
         path.parent.mkdir(exist_ok=True)
         path.write_text("gfx,M,N,kernelName\ngfx942,1,x,ours_a\n")
     monkeypatch.setenv(table.VARIABLE, ":".join(map(str, [*paths, paths[0]])))
-    said = [str(each).partition(": ")[0] for each in table.rows(COLUMNS, KNOWN, make)]
+    said = [str(each).partition(": ")[0] for each in table.rows(COLUMNS, KNOWN, make, KNOWN)]
     assert said == [f"{paths[0]}:2", f"{paths[1]}:2", "u.csv:2"]
+
+
+def test_a_broken_row_of_a_target_that_is_not_built_is_counted(tmp_path, monkeypatch):
+    path = tmp_path / "t.csv"
+    lines = ("gfx,M,N,kernelName", "gfx942,1,8,ours_a", "gfx950,1,x,ours_a", "gfx7,1,8,ours_a")
+    path.write_text("\n".join(lines))
+    monkeypatch.setenv(table.VARIABLE, str(path))
+    with pytest.warns(UserWarning, match=r"^left out 1 broken row of other targets$"):
+        found = list(table.rows(COLUMNS, KNOWN, make, ["hip:gfx942"]))
+    good, unsupported = found
+    assert good["target"] == "hip:gfx942" and str(unsupported).startswith("t.csv:4: unsupported")
 
 
 def test_rows_of_other_libraries_are_counted_in_one_line(listed):
@@ -116,7 +127,7 @@ def test_two_columns_of_one_name_are_told(listed):
 def test_a_table_that_is_not_there_is_an_error(monkeypatch):
     monkeypatch.setenv(table.VARIABLE, "/nowhere/a.csv")
     with pytest.raises(FileNotFoundError, match=r"/nowhere/a\.csv"):
-        list(table.rows(COLUMNS, KNOWN, make))
+        list(table.rows(COLUMNS, KNOWN, make, KNOWN))
 
 
 def test_the_tables_are_part_of_what_is_built_from_an_sdist(tmp_path):
