@@ -25,7 +25,7 @@ def of_build(settings: Settings, scratch: Path) -> Surroundings:
     tree = settings.project.joinpath(*snapshot.FOLDER, *settings.package.split("."), AOT)
     if not (tree / MANIFEST).is_file():
         raise InputError(
-            "no kernels to look up: nothing is built here",
+            "no kernels to look up: no build has succeeded here",
             {"searched": tree / MANIFEST},
             "aot-build build; or name what is examined: --installed, --wheel FILE",
         )

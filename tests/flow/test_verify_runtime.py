@@ -142,7 +142,7 @@ def damaged_wheel(path: Path, at: int | None, word: int | None) -> Path:
 def test_what_cannot_be_examined(new_project: Callable[..., Project], tmp_path: Path) -> None:
     project = new_project(files=CPP_FILES)
     ended = project.command("verify", "--runtime")
-    assert ended.returncode == 2 and "nothing is built here" in ended.stderr
+    assert ended.returncode == 2 and "no build has succeeded here" in ended.stderr
     ended = project.command("verify", "--runtime", "--installed")
     assert ended.returncode == 2 and "'demo' is not installed" in ended.stderr
     (tmp_path / "no.whl").write_text("no wheel")

@@ -67,7 +67,9 @@ def _build(family: str, chosen: "Namespace") -> int:
     if asked.tables and not summary.actions:
         snapshot.forget(asked.project, _shape(asked, chosen.mode))
         tables = asked.tables.replace(os.pathsep, "\n")
-        raise InputError(f"no row of these tables is for {family}", {"tables": tables})
+        targets = "\n".join(asked.targets or ())
+        problem = f"no row of these tables is for {family} on these targets"
+        raise InputError(problem, {"tables": tables, "targets": targets})
     return answer(chosen, summary)
 
 
