@@ -34,6 +34,9 @@ def measure_families(
 
     yield HEAD
     for family in FAMILIES:
+        if tables and not _count(_functions(family), [*tables]):
+            yield f"| {family} | no row of these tables is for it |"
+            continue
         words = _words(place, family, tables, limit)
         try:
             asked = order(family, str(place.ours), [*map(str, tables)] or None, None)
