@@ -17,7 +17,7 @@ LINKS = "rocm-v1"
 """Folder of what stands in the place of a ROCm."""
 
 
-def find_compiler(
+def find_toolchain(
     name: str,
     env: Mapping[str, str],
     digest: Callable[[str], str | None],

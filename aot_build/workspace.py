@@ -19,7 +19,7 @@ from aot_build import snapshot
 from aot_build.backends.registry import BUILT_IN, Registry
 from aot_build.backends.tracing.library import Library, preloaded
 from aot_build.backends.work import ENTRY
-from aot_build.compilers import find_compiler
+from aot_build.compilers import find_toolchain
 from aot_build.core.kernel import Variant
 from aot_build.core.roles import Roles
 from aot_build.core.store import Store
@@ -270,7 +270,7 @@ class Workspace:
     def toolchain(self, name: str) -> Toolchain:
         """A toolchain by name, found once a build. Raises EnvironmentProblem."""
         if name not in self.toolchains:
-            self.toolchains[name] = found = find_compiler(
+            self.toolchains[name] = found = find_toolchain(
                 name, self.env, self.index.digest, self.distributions, self.registry,
                 self.toolchain, self.folder,
             )  # fmt: skip
