@@ -76,7 +76,7 @@ def answered(project: str, shape: str, as_json: bool) -> bool:
     if found is None:
         return False
     wall = perf_counter() - began
-    text, *left_out = found[1].replace(snapshot.WALL, f"{wall:.4f}").split("\n")
+    text, left_out = snapshot.said(found[1], wall)
     summary = os.environ.get("AOT_BUILD_SUMMARY")
     if summary:
         try:

@@ -129,14 +129,11 @@ class Build:
 
     def _is_fresh(self, request: Request) -> bool:
         began = time.perf_counter()
-        if request.goal != "build":
+        found = request.goal == "build" and snapshot.fresh(request.project, request.shape)
+        if not found:
             return False
-        found = snapshot.fresh(request.project, request.shape)
-        if found is None:
-            return False
-        self._package, text = found
-        text = text.replace(snapshot.WALL, f"{time.perf_counter() - began:.4f}")
-        text, *left_out = text.split("\n")
+        self._package, answer = found
+        text, left_out = snapshot.said(answer, time.perf_counter() - began)
         for line in left_out:
             self._emit(Notice(line))
         self._finish(Summary.from_json(text))
