@@ -4,16 +4,18 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aot_build import snapshot
 from aot_build.core.record import Record
-from aot_build.errors import InputError, did_you_mean
+from aot_build.errors import InputError
 from aot_build.frontend import plan
-from aot_build.opening import declared_settings
 from aot_build.report.wording import iso
 from aot_build.request import Request
 from aot_build.rows import ChangeRow, PlanRow, StageRow
+
+if TYPE_CHECKING:
+    from aot_build.settings import Settings
 
 HIT, MISS, FAILED, VANISHED = "hit", "miss", "failed", "vanished"
 
@@ -55,29 +57,37 @@ def explain(
 
     Targets and mode are as configured where they are None.
     """
-    declared = _declared(project) if kernel is not None else frozenset()
+    declared = _declared(project) if kernel is not None else ()
     # What another kernel lacks, such as its compiler, is no matter of this one.
     asked = [kernel] if kernel is not None and kernel in declared else None
     rows = plan(project, targets=targets, mode=mode, kernels=asked)
     # What was left out on purpose has not vanished.
     gone = list(_vanished(project, rows)) if targets is None else []
     names = {row.kernel for row in rows} | {each.kernel for each in gone}
+    if kernel in declared and kernel not in names:
+        text = f"kernel {kernel!r} is declared, and nothing of it would be built"
+        raise InputError(text, hint="aot-build plan says what is left out")
     if kernel is not None and kernel not in names:
-        raise _unknown(kernel, declared, names)
+        raise _not_built(project, kernel, names)
     found = [*map(_explained, rows), *gone]
     return [each for each in found if kernel in (None, each.kernel)]
 
 
-def _declared(project: Path) -> frozenset[str]:
-    settings, _ = declared_settings(Request(os.path.realpath(project)))
-    return frozenset(spec.name for spec in settings.kernels)
+def _settings(project: Path) -> "Settings":
+    # Late: to show what is explained needs none of it.
+    from aot_build.opening import declared_settings
+
+    return declared_settings(Request(os.path.realpath(project)))[0]
 
 
-def _unknown(kernel: str, declared: frozenset[str], names: set[str]) -> InputError:
-    if kernel in declared:
-        text = f"kernel {kernel!r} is declared, and nothing of it would be built"
-        return InputError(text, hint="aot-build plan says what is left out")
-    return InputError(f"no kernel is called {kernel!r}", hint=did_you_mean(kernel, names))
+def _declared(project: Path) -> set[str]:
+    return {spec.name for spec in _settings(project).kernels}
+
+
+def _not_built(project: Path, kernel: str, names: set[str]) -> InputError:
+    from aot_build.plan import not_built
+
+    return not_built(_settings(project), kernel, names)
 
 
 def _explained(row: PlanRow) -> Explanation:

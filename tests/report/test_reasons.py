@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -129,3 +131,11 @@ def test_a_launch_that_differs_in_many_things_shows_the_first() -> None:
     assert shown(3) == [f"x{n}: 1 there, 2 here" for n in range(3)]
     assert shown(8) == [f"x{n}: 1 there, 2 here" for n in range(8)]
     assert shown(10) == [*shown(8), "and 2 other differences"]
+
+
+def test_showing_reasons_imports_no_engine() -> None:
+    """`plan` and `explain` ask the driver, which is another process."""
+    heavy = "{'aot_build.workspace', 'aot_build.plan', 'aot_build.opening'}"
+    script = f"import aot_build.report.reasons, sys; print({heavy} & {{*sys.modules}})"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.stdout.strip(), done.stderr) == ("set()", "")
