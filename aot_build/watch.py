@@ -129,6 +129,10 @@ def _absent(workspace: Workspace) -> Iterator[tuple[str, Stat]]:
 def _traced_absent(workspace: Workspace, began_ns: int) -> Iterator[tuple[str, Stat]]:
     decode = workspace.roles.decode
     for folder, names in {(decode(f), n) for trace in workspace.traces for f, n in trace.absent}:
+        if folder and not os.path.lexists(folder):
+            # Such as that of an isolated build that is over: it comes before what may lie in it.
+            yield folder, snapshot.ABSENT
+            continue
         row = stat_row(folder or os.sep)
         if len(names) >= MANY and not _changed(row, began_ns) and not is_racy(row, time.time_ns()):
             # One look for all of them: what comes to lie in a folder changes its time.
